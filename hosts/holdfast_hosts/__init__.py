@@ -1,0 +1,1 @@
+"""The processes around the kernel: worker, serverless function, HTTP service and command line."""
