@@ -1,0 +1,106 @@
+"""A run: one execution of a workflow version, its statuses and the legal moves between them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+import attrs
+
+from holdfast.entities.payload import Payload
+
+#: Error texts are cut to this many characters before they are stored, so that no failure can flood the store.
+MAX_FAILURE_TEXT: Final = 16_384
+
+
+class RunStatus(enum.Enum):
+    """Where a run stands."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    WAITING = "WAITING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether only a rerun, which opens a new generation, can move the run again."""
+        return self in TERMINAL_RUN
+
+
+TERMINAL_RUN: Final = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+LIVE_RUN: Final = frozenset(RunStatus) - TERMINAL_RUN
+
+#: Every legal move of a run. The moves out of a terminal status belong to `run.rerunFrom` alone.
+RUN_TRANSITIONS: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
+    RunStatus.PENDING: frozenset({RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED}),
+    RunStatus.RUNNING: frozenset({RunStatus.WAITING, RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}),
+    RunStatus.WAITING: frozenset({RunStatus.RUNNING, RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}),
+    RunStatus.COMPLETED: frozenset({RunStatus.RUNNING}),
+    RunStatus.FAILED: frozenset({RunStatus.RUNNING}),
+    RunStatus.CANCELLED: frozenset({RunStatus.RUNNING}),
+}
+
+
+def _storable(text: str) -> str:
+    clean = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")
+    return clean if len(clean) <= MAX_FAILURE_TEXT else clean[: MAX_FAILURE_TEXT - 1] + "…"
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """Why a stage or a run failed; texts are made storable and cut to `MAX_FAILURE_TEXT`."""
+
+    #: Stable word for machines, such as ``STAGE_ERROR``, ``TIMEOUT``, ``LEASE_EXPIRED`` or ``INVALID_OUTPUT``.
+    code: str
+    message: str = attrs.field(converter=_storable)
+    #: Qualified name of the error class, when an error was raised.
+    error: str | None = None
+    #: The stage that failed; None when the run failed as a whole.
+    stage_id: str | None = None
+    #: The traceback without local variables, which could hold secrets.
+    trace: str | None = attrs.field(default=None, converter=attrs.converters.optional(_storable))
+
+
+@attrs.frozen(kw_only=True)
+class RunHeader:
+    """The part of a run that never changes while it executes; travels with a lease so that nothing is read twice."""
+
+    id: str
+    tenant: str
+    workflow_id: str
+    workflow_version: str
+    priority: int
+    input: Payload
+    #: Canonical JSON object text: config slice by stage id, already merged with the defaults.
+    config: str
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """One execution of a workflow, pinned to its version."""
+
+    header: RunHeader
+    status: RunStatus
+    #: Rises by exactly 1 with every change-set that touches the run.
+    version: int
+    #: 1 at first; rises with every rerun.
+    generation: int
+    #: Number of the run's newest event.
+    events: int
+    #: The stages whose outputs are the run's output; empty until the run is COMPLETED.
+    output_of: tuple[str, ...]
+    failure: Failure | None
+    idempotency_key: str | None
+    created_at: datetime
+    #: When the present generation was admitted.
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def id(self) -> str:
+        """The run's id, a UUIDv7."""
+        return self.header.id

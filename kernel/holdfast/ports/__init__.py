@@ -1,0 +1,1 @@
+"""The ports: everything the kernel awaits, one Protocol a module, its contract in the docstring."""

@@ -1,0 +1,45 @@
+"""The port that decides where and how the body of a stage runs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Protocol
+
+import attrs
+
+from holdfast.entities.definition import Body
+
+
+class StageTimeout(Exception):
+    """Raise when a body ran longer than its stage allows; counts as a failed attempt and may be retried."""
+
+    def __init__(self, timeout: timedelta) -> None:
+        self.timeout = timeout
+        super().__init__(f"took longer than its timeout of {timeout.total_seconds():g} s")
+
+
+class StageCrashed(Exception):
+    """Raise in place of an exception that is not an `Exception`, such as SystemExit, out of a body."""
+
+
+@attrs.frozen(kw_only=True)
+class BodyCall:
+    """One call of a body."""
+
+    body: Body
+    arguments: tuple[Any, ...]
+    timeout: timedelta | None
+
+
+class Executor(Protocol):
+    """Runs bodies; knows nothing of leases, retries or storage."""
+
+    async def run(self, call: BodyCall) -> Any:
+        """Call the body with its arguments, await it if it is async, and return its value.
+
+        Raises:
+            StageTimeout: If it took longer than *call.timeout*; a body that can be interrupted is.
+            StageCrashed: If the body raised something that is not an `Exception`, such as SystemExit.
+            Exception: What the body raised.
+        """
+        ...

@@ -1,0 +1,56 @@
+"""The port that brings jobs to workers; the store's row is the truth and everything here is a hint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol
+
+import attrs
+
+from holdfast.entities.stage import Lease, StageKey
+from holdfast.ports.work import LeaseRef, LeaseRequest
+
+
+@attrs.frozen(kw_only=True)
+class JobHint:
+    """A job that is READY now or after *delay*; carries identities only, never payloads."""
+
+    key: StageKey
+    queue: str
+    delay: timedelta = timedelta()
+
+
+class JobTransport(Protocol):
+    """Hands jobs to workers. Losing, repeating, delaying or reordering hints costs latency and nothing else."""
+
+    async def enqueue(self, hints: Sequence[JobHint]) -> None:
+        """Tell workers that jobs are or will be READY; never raises for an unreachable broker."""
+        ...
+
+    async def dequeue(self, request: LeaseRequest) -> Sequence[Lease]:
+        """Return leases on at most ``request.limit`` eligible jobs, granted by the store as `Work.lease` does.
+
+        Raises:
+            StoreUnavailable: If the store cannot be reached; an unreachable store never looks like an empty queue.
+        """
+        ...
+
+    async def claim(self, key: StageKey, *, worker: str, ttl: timedelta) -> Lease | None:
+        """Return the lease on exactly this job, or None if it is not eligible now."""
+        ...
+
+    async def extend(self, leases: Sequence[LeaseRef], *, ttl: timedelta) -> Sequence[LeaseRef]:
+        """Move the end of each lease to *ttl* from now and return those that are lost."""
+        ...
+
+    async def release(self, lease: Lease) -> bool:
+        """Hand a job back that was not executed to its end: READY at once, its attempt refunded, its lease ended.
+
+        Return False if the lease was lost already.
+        """
+        ...
+
+    async def settle(self, lease: Lease) -> None:
+        """Tell a broker that the job's outcome is committed and its message can go; the database transport does nothing."""
+        ...
