@@ -1,0 +1,21 @@
+"""The public names, pinned: adding or losing one is a decision, made here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import holdfast
+
+#: Everything that `from holdfast import …` offers, in the order of `sorted`.
+EXPECTED: Final[list[str]] = []
+
+
+def test_front_door_exports_exactly_the_pinned_names() -> None:
+    """The front door exports the names of this file and no others, sorted."""
+    exported: list[str] = list(vars(holdfast).get("__all__", []))
+    assert exported == sorted(set(EXPECTED))
+
+
+def test_every_pinned_name_can_be_imported() -> None:
+    """Each pinned name is there when it is asked for."""
+    assert [name for name in EXPECTED if not hasattr(holdfast, name)] == []
