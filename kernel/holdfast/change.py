@@ -91,14 +91,15 @@ class Finish:
 class Requeue:
     """The fenced job loses its lease and is due again after *delay*; a RUNNING one becomes READY.
 
-    A SUSPENDED one stays SUSPENDED, to be polled again. The epoch rises, so that the settled lease can be told
-    from a live one.
+    A SUSPENDED one stays SUSPENDED, to be polled again after *delay* or at its give-up instant if that comes first
+    and lies ahead. The epoch rises, so that the settled lease can be told from a live one.
     """
 
     delay: timedelta
+    #: The attempts that count as used from now on: the lease's own to keep it, one less to give it back, 0 to start
+    #: again because the poll went well.
+    attempt: int
     failure: Failure | None = None
-    #: Whether the attempt is given back because user code did not run or made progress.
-    refund: bool = False
 
 
 @attrs.frozen(kw_only=True)

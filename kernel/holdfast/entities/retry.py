@@ -29,7 +29,7 @@ def span(value: Span) -> timedelta:
     else:
         parts = _PART.findall(value)
         if not parts or "".join(number + unit for number, unit in parts) != value.strip():
-            raise ValueError(f'{value!r} is not a duration. Write it like "250ms", "30s", "5m", "24h", "7d" or "1h30m".')
+            raise ValueError(f'{value!r} is not a duration. Write it like "250ms", "30s", "5m", "24h" or "1h30m".')
         result = sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
     if result < timedelta():
         raise ValueError(f"{value!r} is negative; a duration is zero or more.")

@@ -44,13 +44,13 @@ class JobTransport(Protocol):
         """Move the end of each lease to *ttl* from now and return those that are lost."""
         ...
 
-    async def release(self, lease: Lease) -> bool:
-        """Hand a job back that was not executed to its end: READY at once, its attempt refunded, its lease ended.
+    async def release(self, lease: Lease, *, delay: timedelta = timedelta()) -> bool:
+        """Hand a job back that was not executed to its end: due after *delay*, its attempt refunded, its lease ended.
 
         Return False if the lease was lost already.
         """
         ...
 
     async def settle(self, lease: Lease) -> None:
-        """Tell a broker that the job's outcome is committed and its message can go; the database transport does nothing."""
+        """Tell a broker that the job's outcome is committed and its message can go."""
         ...

@@ -45,7 +45,7 @@ class Journal(Protocol):
         ...
 
     async def is_settled(self, key: StageKey, *, epoch: int) -> bool:
-        """Return whether a change-set under the lease *epoch* of the job settled it as `Finish`, `Requeue` or `Suspend`.
+        """Return whether a change-set under the lease *epoch* of the job settled it.
 
         False while the lease stands, and when the lease ended without a settlement by its holder as far as the
         store can tell.

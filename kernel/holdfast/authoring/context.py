@@ -1,0 +1,290 @@
+"""What a stage's function is given besides its input: identity, config, earlier outputs, and ways to leave a trace."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+
+import attrs
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from holdfast.change import NewAnnotation, NewLog
+from holdfast.entities.definition import Definition, StageSpec
+from holdfast.entities.payload import Artifact
+from holdfast.entities.stage import Lease
+from holdfast.errors import OutputMissing
+from holdfast.events import EventType, NewEvent
+from holdfast.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from holdfast.authoring.stage import Stage
+
+C = DefaultTypeVar("C", default=None)
+T = TypeVar("T")
+
+Level = Literal["debug", "info", "warning", "error"]
+
+#: A stage that logs more lines than this between two heartbeats loses the oldest: a trace must never exhaust memory.
+MAX_BUFFERED = 10_000
+
+
+class Services:
+    """The objects that the application offers to its stages, found by their type."""
+
+    __slots__ = ("_by_type",)
+
+    def __init__(self, services: Mapping[type[Any], object] | None = None) -> None:
+        self._by_type = dict(services or {})
+
+    def __getitem__(self, kind: type[T]) -> T:
+        """Return the service registered under *kind*.
+
+        Raises:
+            LookupError: If there is none; the message names those there are.
+        """
+        try:
+            found = self._by_type[kind]
+        except KeyError:
+            there = ", ".join(sorted(known.__name__ for known in self._by_type)) or "none"
+            raise LookupError(
+                f"No service {kind.__name__} was given to the kernel. Given: {there}. "
+                f"Pass services={{{kind.__name__}: …}} where the kernel is made."
+            ) from None
+        return found  # type: ignore[return-value]  # the mapping is keyed by the type of its value
+
+
+class Watch:
+    """How a host follows one attempt: what the attempt leaves behind, and the word that nothing of it will count.
+
+    Filled by the context, drained by heartbeats and at the end. Deques, because a stage may run in one thread while
+    a heartbeat drains in another.
+    """
+
+    __slots__ = ("annotations", "artifacts", "cancelled", "events", "logs", "metrics")
+
+    def __init__(self) -> None:
+        self.events: deque[NewEvent] = deque(maxlen=MAX_BUFFERED)
+        self.logs: deque[NewLog] = deque(maxlen=MAX_BUFFERED)
+        self.annotations: list[NewAnnotation] = []
+        self.artifacts: dict[str, Artifact] = {}
+        self.metrics: dict[str, float] = {}
+        self.cancelled = False
+
+    def drain(self) -> tuple[tuple[NewEvent, ...], tuple[NewLog, ...]]:
+        """Take out the progress events and log lines gathered so far."""
+        return _take(self.events), _take(self.logs)
+
+
+def _take(queue: deque[T]) -> tuple[T, ...]:
+    return tuple(queue.popleft() for _ in range(len(queue)))
+
+
+class Artifacts(Protocol):
+    """How the context reaches the blob store."""
+
+    async def save(self, lease: Lease, name: str, value: object) -> Artifact:
+        """Store the value as a blob of this attempt."""
+        ...
+
+    async def load(self, lease: Lease, name: str, pending: Mapping[str, Artifact]) -> Any:
+        """Return the value of an artifact of the run, those of this attempt included."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Surroundings:
+    """What all contexts of one kernel share."""
+
+    clock: Clock
+    services: Services
+    artifacts: Artifacts
+    #: Drives an awaitable from a sync stage; the host knows how.
+    block_on: Callable[[Awaitable[Any]], Any]
+
+
+@attrs.frozen(kw_only=True)
+class Attempt:
+    """One attempt of one stage instance, as the context sees it."""
+
+    lease: Lease
+    spec: StageSpec
+    definition: Definition
+    #: Canonical texts of the outputs that the stage may see, by stage id.
+    outputs: Mapping[str, str]
+    watch: Watch
+    surroundings: Surroundings
+    #: When the attempt times out by the host's clock; None without a timeout.
+    deadline: datetime | None
+
+
+class Context(Generic[C]):
+    """The view that one attempt of a stage has of its run.
+
+    Attributes:
+        config: The stage's config, typed by the annotation ``Context[Config]``.
+        attempt: Which try this is, from 1.
+        fence: The lease's epoch; hand it to systems that can refuse stale writers.
+    """
+
+    __slots__ = ("_at", "_lease", "_watch", "config")
+
+    def __init__(self, at: Attempt, *, config: C) -> None:
+        self.config = config
+        self._at = at
+        self._lease = at.lease
+        self._watch = at.watch
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._lease.key.run_id
+
+    @property
+    def tenant(self) -> str:
+        """The tenant that the run belongs to."""
+        return self._lease.run.tenant
+
+    @property
+    def workflow_id(self) -> str:
+        """The workflow's id."""
+        return self._lease.run.workflow_id
+
+    @property
+    def workflow_version(self) -> str:
+        """The workflow version that the run is pinned to."""
+        return self._lease.run.workflow_version
+
+    @property
+    def stage_id(self) -> str:
+        """The stage's id."""
+        return self._lease.key.stage_id
+
+    @property
+    def stage_number(self) -> int:
+        """The stage's position in definition order, from 1."""
+        return self._at.spec.index + 1
+
+    @property
+    def generation(self) -> int:
+        """1 at first; rises with every rerun of the run."""
+        return self._lease.key.generation
+
+    @property
+    def item(self) -> int:
+        """The index within a map; 0 outside of maps."""
+        return self._lease.key.item
+
+    @property
+    def attempt(self) -> int:
+        """Which try this is, from 1; for a poll, which poll since the last one that went well."""
+        return self._lease.attempt
+
+    @property
+    def fence(self) -> int:
+        """The lease's epoch, which rises on every grant."""
+        return self._lease.epoch
+
+    @property
+    def idempotency_key(self) -> str:
+        """A key that is equal across attempts and unique to this stage instance; hand it to payment APIs."""
+        key = self._lease.key
+        return f"{key.run_id}:{key.stage_id}:{key.generation}:{key.item}"
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When this attempt times out by the host's clock; None without a timeout."""
+        return self._at.deadline
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the lease is known to be lost or the worker is told to stop; nothing the attempt does will count."""
+        return self._watch.cancelled
+
+    @property
+    def services(self) -> Services:
+        """The objects that the application offers to its stages, found by their type."""
+        return self._at.surroundings.services
+
+    def output(self, stage: Stage[Any, T]) -> T:
+        """Return the output of an earlier stage that is this one's source or is declared in its `needs`.
+
+        Raises:
+            OutputMissing: If the stage did not declare it.
+        """
+        found: T = self.require(stage.id)
+        return found
+
+    def require(self, stage_id: str) -> Any:
+        """Return the output of the stage of that id, as `output` does.
+
+        Raises:
+            OutputMissing: If the stage did not declare it.
+        """
+        text = self._at.outputs.get(stage_id)
+        if text is None:
+            known = stage_id in self._at.definition.stages
+            reason = "which it does not declare in needs=[…]" if known else "which is no stage of the workflow"
+            raise OutputMissing(stage_id, asked_by=self.stage_id, available=tuple(self._at.outputs), reason=reason)
+        return self._at.definition.stages[stage_id].output.decode(text, what=f'output of stage "{stage_id}"')
+
+    def optional(self, stage_id: str) -> Any | None:
+        """Return the output of the stage of that id, or None if there is none to see."""
+        return self.require(stage_id) if stage_id in self._at.outputs else None
+
+    def log(self, message: str, /, *, level: Level = "info", **data: Any) -> None:
+        """Write a line to the run's log; stored with the next heartbeat, at the latest with the attempt's outcome."""
+        self._watch.logs.append(
+            NewLog(
+                key=self._lease.key,
+                attempt=self._lease.attempt,
+                level=level,
+                message=message,
+                data=data,
+                at=self._at.surroundings.clock.now(),
+            )
+        )
+
+    def progress(self, done: float, total: float | None = None, message: str = "", **details: Any) -> None:
+        """Tell how far the stage is; becomes a `stage.progress` event with the next heartbeat."""
+        data = {"attempt": self._lease.attempt, "done": done, "total": total, "message": message, **details}
+        self._watch.events.append(NewEvent(type=EventType.STAGE_PROGRESS, key=self._lease.key, data=data))
+
+    def annotate(self, name: str, value: Any, *, actor: str | None = None) -> None:
+        """Note who or why on this stage instance; committed with the attempt's outcome, whatever it is."""
+        self._watch.annotations.append(
+            NewAnnotation(name=name, value=value, key=self._lease.key, attempt=self._lease.attempt, actor=actor)
+        )
+
+    def metric(self, name: str, value: float) -> None:
+        """Set a number that is kept with the stage instance when it ends."""
+        self._watch.metrics[name] = value
+
+    async def save(self, name: str, value: object) -> Artifact:
+        """Store *value* (bytes, or anything JSON can hold) as an artifact of the run.
+
+        It becomes visible to later stages when this attempt's outcome is committed; another attempt's blob is never
+        overwritten.
+
+        Raises:
+            InvalidInput: If the value has no JSON form.
+            Unavailable: If the blob store cannot be reached.
+        """
+        artifact = await self._at.surroundings.artifacts.save(self._lease, name, value)
+        self._watch.artifacts[name] = artifact
+        return artifact
+
+    async def load(self, name: str) -> Any:
+        """Return the value of an artifact of this run: bytes as bytes, anything else as JSON values.
+
+        Raises:
+            ArtifactNotFound: If no artifact of that name was saved by this attempt or committed in the run.
+            BlobMissing: If its blob is gone.
+        """
+        return await self._at.surroundings.artifacts.load(self._lease, name, self._watch.artifacts)
+
+    def block_on(self, awaitable: Awaitable[T]) -> T:
+        """Wait for *awaitable* from a sync stage, such as ``ctx.block_on(ctx.save("report", data))``."""
+        waited: T = self._at.surroundings.block_on(awaitable)
+        return waited

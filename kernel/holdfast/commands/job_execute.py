@@ -1,0 +1,117 @@
+"""Execute one job: call its stage outside any transaction, then commit the outcome and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import ClassVar
+
+import attrs
+
+from holdfast.attempts import Attempted, JobOutcome, attempt
+from holdfast.authoring.context import Watch
+from holdfast.command import Command, Ports
+from holdfast.decide.open import Keep
+from holdfast.entities.payload import Payload
+from holdfast.entities.run import Failure
+from holdfast.entities.stage import Lease, StageInstance, StageKey, StageStatus
+from holdfast.errors import Rejected
+
+
+@attrs.frozen(kw_only=True)
+class JobExecuted:
+    """What became of the job."""
+
+    outcome: JobOutcome
+    output: Payload | None = None
+    failure: Failure | None = None
+    #: How long until the next attempt or poll.
+    delay: timedelta | None = None
+    #: Whether the outcome is an earlier one, because the job had nothing left to execute.
+    repeated: bool = False
+    #: The command for the next job of the run, when that is leased to the same worker already.
+    next: JobExecute | None = None
+
+
+def _unwatched(_: Lease) -> Watch:
+    return Watch()
+
+
+@attrs.frozen(kw_only=True)
+class JobExecute(Command[JobExecuted]):
+    """Execute or poll one job under a lease.
+
+    A message from a broker names the job only, and the lease is taken here; a worker that leased the job itself
+    hands the lease in.
+    """
+
+    type: ClassVar[str] = "job.execute"
+
+    job: StageKey
+    worker: str
+    lease: Lease | None = None
+    #: Outputs of earlier stages that need not be read again, by stage id.
+    given: Mapping[str, Payload] = attrs.field(factory=dict)
+    #: The worker that takes the next job of the run at once, if its queue is among those it serves.
+    keep: Keep | None = None
+    #: Gives the attempt's watch, by which a host takes out progress and passes on that the lease is lost.
+    attend: Callable[[Lease], Watch] = _unwatched
+
+
+async def handle(command: JobExecute, ports: Ports) -> JobExecuted:
+    """Execute the job once.
+
+    Raises:
+        UnknownWorkflow: If the run's workflow version is not registered here; the job is handed back.
+        UnknownStage: If that version has no such stage here; the job is handed back.
+        Unavailable: If a port cannot be reached; a lease that was handed in still stands.
+    """
+    lease = command.lease
+    if lease is None:
+        lease = await ports.job_transport.claim(command.job, worker=command.worker, ttl=ports.settings.lease_ttl)
+        if lease is None:
+            return _earlier(await ports.persistence.find_stage(command.job))
+    try:
+        attempted = await attempt(
+            lease, ports, given=command.given, stay=command.keep, watch=command.attend(lease)
+        )
+    except Rejected:
+        await ports.job_transport.release(lease, delay=ports.settings.lease_ttl)
+        raise
+    await ports.job_transport.settle(lease)
+    return _executed(attempted, command)
+
+
+def _executed(attempted: Attempted, command: JobExecute) -> JobExecuted:
+    following = attempted.following
+    return JobExecuted(
+        outcome=attempted.outcome,
+        output=attempted.output,
+        failure=attempted.failure,
+        delay=attempted.delay,
+        next=None
+        if following is None
+        else JobExecute(
+            job=following.lease.key,
+            worker=command.worker,
+            lease=following.lease,
+            given=following.given,
+            keep=command.keep,
+            attend=command.attend,
+        ),
+    )
+
+
+#: What a job that cannot be leased is known to have come to.
+_EARLIER = {
+    StageStatus.COMPLETED: JobOutcome.COMPLETED,
+    StageStatus.FAILED: JobOutcome.FAILED,
+    StageStatus.SUSPENDED: JobOutcome.SUSPENDED,
+}
+
+
+def _earlier(stage: StageInstance | None) -> JobExecuted:
+    if stage is None:
+        return JobExecuted(outcome=JobOutcome.LOST, repeated=True)
+    outcome = _EARLIER.get(stage.status, JobOutcome.LOST)
+    return JobExecuted(outcome=outcome, output=stage.output, failure=stage.failure, repeated=True)

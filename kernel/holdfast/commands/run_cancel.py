@@ -1,0 +1,58 @@
+"""Cancel a run with everything of it that is still live."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from holdfast.command import Command, Ports
+from holdfast.decide.cancel import cancel
+from holdfast.entities.run import RunStatus
+from holdfast.naming import check_name, check_text
+from holdfast.operations import Decision, Request, once
+
+
+@attrs.frozen(kw_only=True)
+class RunCancelResult:
+    """Whether this command cancelled the run."""
+
+    #: False for an unknown run and for one that had ended.
+    cancelled: bool
+    #: The run's status now; None for an unknown run.
+    status: RunStatus | None
+
+
+@attrs.frozen(kw_only=True)
+class RunCancel(Command[RunCancelResult]):
+    """Cancel a run; stages that are executing lose their leases and cannot commit any more."""
+
+    type: ClassVar[str] = "run.cancel"
+
+    run_id: str
+    reason: str | None = None
+    operation_id: str | None = None
+
+
+async def handle(command: RunCancel, ports: Ports) -> RunCancelResult:
+    """Cancel the run unless it has ended."""
+    check_name("operation id", command.operation_id)
+    check_text("reason", command.reason or "")
+
+    async def decide() -> Decision[RunCancelResult]:
+        run = await ports.persistence.find_run(command.run_id)
+        if run is None or run.status.is_terminal:
+            status = None if run is None else run.status
+            return Decision(change=None, result=RunCancelResult(cancelled=False, status=status))
+        return Decision(
+            change=cancel(run.id, reason=command.reason),
+            result=RunCancelResult(cancelled=True, status=RunStatus.CANCELLED),
+        )
+
+    request = Request(
+        command=command.type,
+        tenant="",
+        body=[command.run_id, command.reason],
+        operation_id=command.operation_id,
+    )
+    return await once(request, ports, decide=decide, result_type=RunCancelResult)

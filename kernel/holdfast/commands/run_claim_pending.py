@@ -1,0 +1,90 @@
+"""Admit pending runs: make them RUNNING and their entry stages live."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from holdfast.change import Change, Committed, Grant
+from holdfast.command import Command, Ports
+from holdfast.decide.admit import admit
+from holdfast.decide.open import Keep
+from holdfast.entities.run import Run
+from holdfast.entities.stage import Lease, StageKey, StageStatus
+from holdfast.settling import announce, granted
+
+
+@attrs.frozen(kw_only=True)
+class ClaimedRun:
+    """A run that was admitted, with its entry jobs."""
+
+    run_id: str
+    workflow_id: str
+    jobs: tuple[StageKey, ...]
+
+
+@attrs.frozen(kw_only=True)
+class RunClaimPendingResult:
+    """The admitted runs."""
+
+    claimed: tuple[ClaimedRun, ...]
+    #: Leases on entry jobs that went to the asking worker at once.
+    leases: tuple[Lease, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class RunClaimPending(Command[RunClaimPendingResult]):
+    """Admit at most *max_claims* pending runs of the workflow versions known here.
+
+    Runs of other versions are left alone. A run that another host admitted first, or whose admission cannot be
+    decided, is left out and does not disturb the others.
+    """
+
+    type: ClassVar[str] = "run.claimPending"
+
+    worker: str
+    max_claims: int = 10
+    #: Queues of which the worker takes one entry job of each run at once.
+    keep_queues: frozenset[str] = frozenset()
+
+
+async def handle(command: RunClaimPending, ports: Ports) -> RunClaimPendingResult:
+    """Admit pending runs, highest priority first, then the oldest."""
+    runs = await ports.persistence.list_pending(limit=command.max_claims, known=ports.definitions.known())
+    if not runs:
+        return RunClaimPendingResult(claimed=())
+    grant = Grant(worker=command.worker, ttl=ports.settings.lease_ttl)
+    stay = Keep(grant=grant, queues=command.keep_queues) if command.keep_queues else None
+    changes = [
+        admit(run, definition=ports.definitions.get(run.header.workflow_id, run.header.workflow_version), keep=stay)
+        for run in runs
+    ]
+    outcomes = await ports.persistence.commit(changes)
+    claimed: list[ClaimedRun] = []
+    leases: list[Lease] = []
+    for run, change, outcome in zip(runs, changes, outcomes, strict=True):
+        if not isinstance(outcome, Committed):
+            continue
+        await announce(change, outcome, ports)
+        jobs = tuple(job.key for job in change.step.jobs)
+        claimed.append(ClaimedRun(run_id=run.id, workflow_id=run.header.workflow_id, jobs=jobs))
+        leases.extend(_leases(run, change, outcome))
+    return RunClaimPendingResult(claimed=tuple(claimed), leases=tuple(leases))
+
+
+def _leases(run: Run, change: Change, committed: Committed) -> list[Lease]:
+    return [
+        Lease(
+            key=job.key,
+            epoch=1,
+            attempt=1,
+            max_attempts=job.max_attempts,
+            worker=job.grant.worker,
+            queue=job.queue,
+            status=StageStatus.RUNNING,
+            run=run.header,
+        )
+        for job in granted(change, committed)
+        if job.grant is not None
+    ]

@@ -1,0 +1,1 @@
+"""Decisions: pure functions from what is known to a change-set, without any port."""

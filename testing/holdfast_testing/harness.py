@@ -1,0 +1,232 @@
+"""Runs workflows to their end in memory, without an event loop, without real time and without a worker process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+
+from holdfast.attempts import JobOutcome
+from holdfast.authoring.registry import Registry
+from holdfast.authoring.workflow import Flow
+from holdfast.change import ZERO, Grant
+from holdfast.command import Command, Settings
+from holdfast.commands.job_execute import JobExecute
+from holdfast.commands.lease_reap_stale import LeaseReapStale
+from holdfast.commands.outbox_flush import OutboxFlush
+from holdfast.commands.run_claim_pending import RunClaimPending
+from holdfast.commands.run_create import RunCreate
+from holdfast.commands.timer_fire_due import TimerFireDue
+from holdfast.decide.open import Keep
+from holdfast.driving import run_sync
+from holdfast.entities.run import Failure, Run, RunStatus
+from holdfast.entities.stage import StageInstance
+from holdfast.errors import RunNotFound
+from holdfast.events import Event
+from holdfast.kernel import Kernel
+from holdfast.payloads import run_output
+from holdfast.ports.blob_store import BlobStore
+from holdfast.ports.event_sink import EventSink
+from holdfast.ports.executor import Executor
+from holdfast.ports.persistence import Persistence
+from holdfast.ports.work import LeaseRequest
+from holdfast_adapters.blobs import MemoryBlobStore
+from holdfast_adapters.memory import MemoryPersistence
+from holdfast_adapters.transports import DatabaseTransport
+from holdfast_testing.clock import FakeClock
+from holdfast_testing.ids import SequentialIds
+from holdfast_testing.schedulers import FakeScheduler
+
+I = TypeVar("I")
+O = TypeVar("O")
+R = TypeVar("R")
+
+#: A harness that takes more steps than this for one drain is going round in circles.
+MAX_STEPS: Final = 100_000
+#: The most events or stage instances of a run that the harness reads at once.
+READ_LIMIT: Final = 1_000_000
+WORKER: Final = "harness"
+
+
+@attrs.frozen(kw_only=True)
+class Ended(Generic[O]):
+    """A run as a test sees it once nothing is left to do."""
+
+    run: Run
+    #: The typed output; None unless the run is COMPLETED.
+    output: O | None
+    events: tuple[Event, ...]
+    stages: tuple[StageInstance, ...]
+
+    @property
+    def status(self) -> RunStatus:
+        """Where the run stands."""
+        return self.run.status
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the run failed, if it did."""
+        return self.run.failure
+
+    def attempts(self, stage_id: str) -> int:
+        """Return how many attempts of the stage were started, over all generations."""
+        return sum(event.type.value == "stage.started" and _about(event, stage_id) for event in self.events)
+
+    @property
+    def story(self) -> tuple[str, ...]:
+        """The timeline in short, such as ``stage.completed split``, for comparing as a whole."""
+        return tuple(
+            event.type.value if event.key is None else f"{event.type.value} {event.key.stage_id}"
+            for event in self.events
+        )
+
+
+def _about(event: Event, stage_id: str) -> bool:
+    return event.key is not None and event.key.stage_id == stage_id
+
+
+class Harness:
+    """A kernel on memory adapters and fake time, with a worker that does whatever is due, one thing after another.
+
+    Timers jump: when nothing is due, `drain` advances the clock to the next due instant. Async stages run without an
+    event loop as long as they await nothing but the context and what completes at once; in a test with a loop use
+    `adrain` and `arun`.
+    """
+
+    def __init__(
+        self,
+        *workflows: Flow[Any, Any],
+        services: Mapping[type[Any], object] | None = None,
+        settings: Settings | None = None,
+        event_sink: EventSink | Sequence[EventSink] = (),
+        persistence: Persistence | None = None,
+        blob_store: BlobStore | None = None,
+        executor: Executor | None = None,
+        clock: FakeClock | None = None,
+    ) -> None:
+        self.clock = clock or FakeClock()
+        self.registry = Registry(workflows)
+        self.persistence = persistence or MemoryPersistence(clock=self.clock)
+        self.blob_store = blob_store or MemoryBlobStore()
+        self.scheduler = FakeScheduler()
+        self.transport = DatabaseTransport(self.persistence)
+        self.kernel = Kernel(
+            persistence=self.persistence,
+            blob_store=self.blob_store,
+            job_transport=self.transport,
+            scheduler=self.scheduler,
+            clock=self.clock,
+            ids=SequentialIds(self.clock),
+            registry=self.registry,
+            event_sink=event_sink,
+            services=services,
+            settings=settings,
+            executor=executor,
+            block_on=lambda awaitable: run_sync(_awaiting(awaitable)),
+        )
+        self._keep = Keep(
+            grant=Grant(worker=WORKER, ttl=self.kernel.ports.settings.lease_ttl), queues=frozenset({"default"})
+        )
+        run_sync(self.persistence.open())
+
+    def dispatch(self, command: Command[R]) -> R:
+        """Carry out one command."""
+        return run_sync(self.kernel.dispatch(command))
+
+    def start(self, workflow: Flow[I, Any], input: I, **options: Any) -> str:
+        """Create a run and return its id; *options* are further fields of `RunCreate`."""
+        definition = workflow.definition()
+        command = RunCreate(workflow_id=definition.id, version=definition.version, input=input, **options)
+        return self.dispatch(command).run_id
+
+    def run(self, workflow: Flow[I, O], input: I, **options: Any) -> Ended[O]:
+        """Create a run, do everything that is or becomes due, and return the run as it ended."""
+        run_id = self.start(workflow, input, **options)
+        self.drain()
+        return self.look(workflow, run_id)
+
+    async def arun(self, workflow: Flow[I, O], input: I, **options: Any) -> Ended[O]:
+        """Do what `run` does inside an event loop, so that stages may await anything."""
+        run_id = self.start(workflow, input, **options)
+        await self.adrain()
+        return self.look(workflow, run_id)
+
+    def look(self, workflow: Flow[Any, O], run_id: str) -> Ended[O]:
+        """Return the run as it stands now.
+
+        Raises:
+            RunNotFound: If there is no such run.
+        """
+        return run_sync(self._look(workflow, run_id))
+
+    async def _look(self, workflow: Flow[Any, O], run_id: str) -> Ended[O]:
+        run = await self.persistence.find_run(run_id)
+        if run is None:
+            raise RunNotFound(run_id)
+        text = await run_output(
+            run.output_of, run_id=run_id, persistence=self.persistence, blob_store=self.blob_store
+        )
+        output = None if text is None else workflow.definition().output.decode(text, what="output of the run")
+        return Ended(
+            run=run,
+            output=output,
+            events=tuple(await self.persistence.list_events(run_id, limit=READ_LIMIT)),
+            stages=tuple(await self.persistence.list_stages(run_id)),
+        )
+
+    def drain(self, *, until: timedelta | None = None) -> int:
+        """Do everything that is or becomes due, jumping over the time between, and return how many steps it took.
+
+        Args:
+            until: How far the clock may be advanced in all; without a limit it goes on until nothing will be due.
+        """
+        return run_sync(self.adrain(until=until))
+
+    async def adrain(self, *, until: timedelta | None = None) -> int:
+        """Do what `drain` does inside an event loop."""
+        left = until
+        for steps in range(MAX_STEPS):
+            if await self.step():
+                continue
+            due = await self.persistence.next_due()
+            if due is None or (left is not None and due > left):
+                return steps
+            # What is due but cannot be done here, such as a workflow that is not registered, must not loop for ever.
+            if due <= ZERO:
+                return steps
+            self.clock.advance(due)
+            left = None if left is None else left - due
+        raise AssertionError(f"the harness took {MAX_STEPS:,} steps; is a stage retried or polled for ever?")
+
+    async def step(self) -> bool:
+        """Do one thing that is due and return whether there was one."""
+        kernel = self.kernel
+        leases = list(
+            await self.transport.dequeue(
+                LeaseRequest(
+                    worker=WORKER,
+                    limit=1,
+                    ttl=kernel.ports.settings.lease_ttl,
+                    known=self.registry.known(),
+                    queues=self._keep.queues,
+                )
+            )
+        )
+        if not leases:
+            claim = RunClaimPending(worker=WORKER, max_claims=1, keep_queues=self._keep.queues)
+            leases.extend((await kernel.dispatch(claim)).leases)
+        for lease in leases:
+            command: JobExecute | None = JobExecute(job=lease.key, worker=WORKER, lease=lease, keep=self._keep)
+            while command is not None:
+                executed = await kernel.dispatch(command)
+                command = executed.next if executed.outcome is JobOutcome.COMPLETED else None
+        reaped = await kernel.dispatch(LeaseReapStale())
+        fired = await kernel.dispatch(TimerFireDue())
+        flushed = await kernel.dispatch(OutboxFlush())
+        return bool(leases or reaped.released or reaped.failed or fired.fired or flushed.published or flushed.failed)
+
+
+async def _awaiting(awaitable: Any) -> Any:
+    return await awaitable
