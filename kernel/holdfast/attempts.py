@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import enum
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Final
 
 import attrs
 
 from holdfast.authoring.batch import Pending
-from holdfast.run_config import slice_of
-from holdfast.authoring.context import Attempt, Context, Surroundings, Watch
+from holdfast.authoring.context import Watch
 from holdfast.change import Change, Committed
 from holdfast.command import Ports
 from holdfast.decide.advance import NOTHING_LEFT, Left, advance
 from holdfast.decide.fail import fail, retry
 from holdfast.decide.open import Keep
 from holdfast.decide.suspend import poll_again, suspend
-from holdfast.entities.definition import Body, Definition, StageSpec
 from holdfast.entities.payload import Payload
-from holdfast.entities.retry import NeverRetry, RetryAfter
+from holdfast.entities.retry import RetryAfter
 from holdfast.entities.run import Failure
 from holdfast.entities.stage import Lease, StageKey, StageStatus
 from holdfast.errors import LeaseLost, Rejected, UnknownStage
-from holdfast.payloads import BlobArtifacts, attempt_prefix, keep, text_of
+from holdfast.payloads import attempt_prefix, keep
 from holdfast.ports.executor import BodyCall, StageTimeout
 from holdfast.settling import granted, settle
-
-#: Failures that another attempt cannot mend, because the code or the stored value is wrong.
-FINAL_CODES: Final = frozenset({"INVALID_INPUT", "INVALID_CONFIG", "INVALID_OUTPUT", "PAYLOAD_TOO_LARGE", "GAVE_UP"})
 
 
 class JobOutcome(enum.Enum):
@@ -67,28 +61,8 @@ class Attempted:
     following: Following | None = None
 
 
-@attrs.frozen(kw_only=True)
-class Inputs:
-    """What a body is called with."""
-
-    arguments: tuple[Any, ...]
-    watch: Watch
-
-
-@attrs.frozen
-class _Failed(Exception):
-    """The attempt failed before or after the body, for a reason that is known exactly."""
-
-    failure: Failure
-
-
 async def attempt(
-    lease: Lease,
-    ports: Ports,
-    *,
-    given: Mapping[str, Payload],
-    stay: Keep | None,
-    watch: Watch,
+    lease: Lease, ports: Ports, *, given: Mapping[str, Payload], stay: Keep | None, watch: Watch
 ) -> Attempted:
     """Execute or poll the leased job once and commit what follows.
 
@@ -108,8 +82,9 @@ async def attempt(
     spec = definition.stages.get(lease.key.stage_id)
     if spec is None:
         raise UnknownStage(lease.key.stage_id, workflow_id=definition.name, known=tuple(definition.stages))
+    job = Leased(lease=lease, ports=ports, definition=definition, spec=spec, given=given, stay=stay, watch=watch)
     try:
-        decided = await _decide(lease, ports, definition=definition, spec=spec, given=given, stay=stay, watch=watch)
+        decided = await _decide(job)
         committed = await settle(decided.change, ports)
     except LeaseLost:
         return Attempted(outcome=JobOutcome.LOST)
@@ -125,197 +100,86 @@ class _Decided:
     delay: timedelta | None = None
 
 
-async def _decide(
-    lease: Lease,
-    ports: Ports,
-    *,
-    definition: Definition,
-    spec: StageSpec,
-    given: Mapping[str, Payload],
-    stay: Keep | None,
-    watch: Watch,
-) -> _Decided:
-    polling = lease.status is StageStatus.SUSPENDED
+async def _decide(job: Leased) -> _Decided:
     try:
-        arguments, body = await _prepare(lease, ports, definition=definition, spec=spec, given=given, watch=watch)
+        arguments, body = await prepare(job)
         try:
-            value = await ports.executor.run(BodyCall(body=body, arguments=arguments, timeout=spec.timeout))
-        except Exception as error:
-            return _failed(error, lease=lease, spec=spec, ports=ports, watch=watch)
+            value = await job.ports.executor.run(BodyCall(body=body, arguments=arguments, timeout=job.spec.timeout))
+        except Exception as error:  # noqa: BLE001 - whatever user code raises is an outcome of the stage
+            return _failed(error, job)
         if isinstance(value, Pending):
-            return _pending(value, lease=lease, spec=spec, watch=watch)
-        if spec.polling is not None and not polling:
-            return await _suspended(value, lease=lease, ports=ports, spec=spec, watch=watch)
-        what = f'output of stage "{spec.id}"'
-        output = await _kept(value, spec.output.encode, what=what, lease=lease, ports=ports)
-    except _Failed as stop:
-        return _final(stop.failure, lease=lease, watch=watch)
-    change = advance(lease, definition=definition, output=output, left=_left(watch), keep=stay)
+            return _pending(value, job)
+        if job.spec.polling is not None and not job.is_poll:
+            return await _suspended(value, job)
+        output = await _kept(value, job.spec.output, what=f'output of stage "{job.spec.id}"', job=job)
+    except Unfit as stop:
+        return _final(stop.failure, job)
+    change = advance(job.lease, definition=job.definition, output=output, left=_left(job.watch), keep=job.stay)
     return _Decided(change=change, outcome=JobOutcome.COMPLETED, output=output)
 
 
-async def _prepare(
-    lease: Lease,
-    ports: Ports,
-    *,
-    definition: Definition,
-    spec: StageSpec,
-    given: Mapping[str, Payload],
-    watch: Watch,
-) -> tuple[tuple[Any, ...], Body]:
-    polling = spec.polling if lease.status is StageStatus.SUSPENDED else None
-    body = spec.body if polling is None else polling.body
-    texts = await _outputs(lease, ports, spec=spec, given=given)
-    arguments: list[Any] = []
-    if body.takes_input:
-        if polling is not None:
-            assert lease.state is not None, "a suspended stage instance has its state"
-            text = await text_of(lease.state, blob_store=ports.blob_store)
-            arguments.append(_read(polling.state.decode, text, what=f'reference of stage "{spec.id}"', spec=spec))
-        else:
-            text = await _input_text(lease, ports, spec=spec, texts=texts)
-            arguments.append(_read(spec.input.decode, text, what=f'input of stage "{spec.id}"', spec=spec))
-    if body.takes_context:
-        arguments.append(_context(lease, ports, definition=definition, spec=spec, texts=texts, watch=watch))
-    return tuple(arguments), body
-
-
-async def _outputs(
-    lease: Lease, ports: Ports, *, spec: StageSpec, given: Mapping[str, Payload]
-) -> Mapping[str, str]:
-    wanted = spec.sources + spec.needs
-    if not wanted:
-        return {}
-    payloads: Mapping[str, Payload] = given
-    missing = tuple(stage_id for stage_id in wanted if stage_id not in given)
-    if missing:
-        payloads = {**given, **await ports.persistence.get_outputs(lease.key.run_id, missing)}
-    return {
-        stage_id: await text_of(payloads[stage_id], blob_store=ports.blob_store)
-        for stage_id in wanted
-        if stage_id in payloads
-    }
-
-
-async def _input_text(lease: Lease, ports: Ports, *, spec: StageSpec, texts: Mapping[str, str]) -> str:
-    if not spec.sources:
-        return await text_of(lease.run.input, blob_store=ports.blob_store)
-    absent = [source for source in spec.sources if source not in texts]
-    if absent:
-        raise _Failed(
-            Failure(
-                code="INVALID_INPUT",
-                message=f"The output of {', '.join(absent)} is not there; the run's input never stands in for it.",
-                stage_id=spec.id,
-            )
-        )
-    if len(spec.sources) == 1:
-        return texts[spec.sources[0]]
-    return f"[{','.join(texts[source] for source in spec.sources)}]"
-
-
-def _context(
-    lease: Lease,
-    ports: Ports,
-    *,
-    definition: Definition,
-    spec: StageSpec,
-    texts: Mapping[str, str],
-    watch: Watch,
-) -> Context[Any]:
-    config = None
-    if spec.config is not None:
-        text = slice_of(lease.run.config, spec.id)
-        config = _read(spec.config.decode, text, what=f'config of stage "{spec.id}"', spec=spec, code="INVALID_CONFIG")
-    at = Attempt(
-        lease=lease,
-        spec=spec,
-        definition=definition,
-        outputs=texts,
-        watch=watch,
-        surroundings=Surroundings(
-            clock=ports.clock, services=ports.services, artifacts=BlobArtifacts(ports), block_on=ports.block_on
-        ),
-        deadline=None if spec.timeout is None else ports.clock.now() + spec.timeout,
-    )
-    return Context(at, config=config)
-
-
-def _read(
-    decode: Callable[..., Any], text: str, *, what: str, spec: StageSpec, code: str = "INVALID_INPUT"
-) -> Any:
+async def _kept(value: object, kind: PayloadType, *, what: str, job: Leased) -> Payload:
     try:
-        return decode(text, what=what)
-    except Rejected as error:
-        raise _Failed(_failure(error, code=code, spec=spec)) from error
-
-
-async def _kept(
-    value: object, encode: Callable[..., str], *, what: str, lease: Lease, ports: Ports
-) -> Payload:
-    try:
-        text = encode(value, what=what)
         return await keep(
-            text,
-            prefix=attempt_prefix(lease.key, epoch=lease.epoch),
+            kind.encode(value, what=what),
+            prefix=attempt_prefix(job.lease.key, epoch=job.lease.epoch),
             what=what,
-            blob_store=ports.blob_store,
-            settings=ports.settings,
+            blob_store=job.ports.blob_store,
+            settings=job.ports.settings,
         )
     except Rejected as error:
-        failure = Failure(
-            code="INVALID_OUTPUT", message=str(error), error=type(error).__qualname__, stage_id=lease.key.stage_id
-        )
-        raise _Failed(failure) from error
+        name = type(error).__qualname__
+        failure = Failure(code="INVALID_OUTPUT", message=str(error), error=name, stage_id=job.spec.id)
+        raise Unfit(failure) from error
 
 
-async def _suspended(value: object, *, lease: Lease, ports: Ports, spec: StageSpec, watch: Watch) -> _Decided:
-    assert spec.polling is not None, "only a batch stage suspends"
-    what = f'reference of stage "{spec.id}"'
-    state = await _kept(value, spec.polling.state.encode, what=what, lease=lease, ports=ports)
-    change = suspend(lease, polling=spec.polling, state=state, left=_left(watch))
-    return _Decided(change=change, outcome=JobOutcome.SUSPENDED, delay=spec.polling.every)
+async def _suspended(value: object, job: Leased) -> _Decided:
+    polling = job.spec.polling
+    assert polling is not None, "only a batch stage suspends"
+    state = await _kept(value, polling.state, what=f'reference of stage "{job.spec.id}"', job=job)
+    change = suspend(job.lease, polling=polling, state=state, left=_left(job.watch))
+    return _Decided(change=change, outcome=JobOutcome.SUSPENDED, delay=polling.every)
 
 
-def _pending(pending: Pending, *, lease: Lease, spec: StageSpec, watch: Watch) -> _Decided:
-    polling = spec.polling
-    if polling is None or lease.status is not StageStatus.SUSPENDED:
+def _pending(pending: Pending, job: Leased) -> _Decided:
+    polling = job.spec.polling
+    if polling is None or not job.is_poll:
         message = "returned Pending, which only the poll of a batch stage may do"
-        raise _Failed(Failure(code="INVALID_OUTPUT", message=message, stage_id=spec.id))
-    if lease.overdue:
+        raise Unfit(Failure(code="INVALID_OUTPUT", message=message, stage_id=job.spec.id))
+    if job.lease.overdue:
         limit = polling.give_up_after.total_seconds()
-        raise _Failed(Failure(code="GAVE_UP", message=f"Not done after {limit:g} s of polling.", stage_id=spec.id))
+        raise Unfit(Failure(code="GAVE_UP", message=f"Not done after {limit:g} s of polling.", stage_id=job.spec.id))
     delay = pending.check_in or polling.every
-    change = poll_again(lease, delay=delay, left=_left(watch))
+    change = poll_again(job.lease, delay=delay, left=_left(job.watch))
     return _Decided(change=change, outcome=JobOutcome.SUSPENDED, delay=delay)
 
 
-def _failed(error: Exception, *, lease: Lease, spec: StageSpec, ports: Ports, watch: Watch) -> _Decided:
+def _failed(error: Exception, job: Leased) -> _Decided:
     """Decide between another attempt and the end, by the stage's retry policy."""
     if isinstance(error, LeaseLost):
         raise error
-    code = "TIMEOUT" if isinstance(error, StageTimeout) else "STAGE_ERROR"
-    failure = _failure(error, code=code, spec=spec)
-    wanted = isinstance(error, StageTimeout) and not isinstance(error, NeverRetry)
-    if lease.attempt >= lease.max_attempts or not (wanted or spec.retry.retries(error)):
-        return _final(failure, lease=lease, watch=watch)
+    lease, policy = job.lease, job.spec.retry
+    timed_out = isinstance(error, StageTimeout) and not isinstance(error, policy.never)
+    failure = _failure(error, code="TIMEOUT" if isinstance(error, StageTimeout) else "STAGE_ERROR", job=job)
+    if lease.attempt >= lease.max_attempts or not (timed_out or policy.retries(error)):
+        return _final(failure, job)
     if isinstance(error, RetryAfter):
         delay = error.delay
     else:
-        delay = spec.retry.delay(attempt=lease.attempt, fraction=ports.ids.fraction())
-    change = retry(lease, failure=failure, delay=delay, left=_left(watch))
+        delay = policy.delay(attempt=lease.attempt, fraction=job.ports.ids.fraction())
+    change = retry(lease, failure=failure, delay=delay, left=_left(job.watch))
     return _Decided(change=change, outcome=JobOutcome.RETRYING, failure=failure, delay=delay)
 
 
-def _final(failure: Failure, *, lease: Lease, watch: Watch) -> _Decided:
-    change = fail(lease, failure=failure, left=_left(watch))
+def _final(failure: Failure, job: Leased) -> _Decided:
+    change = fail(job.lease, failure=failure, left=_left(job.watch))
     return _Decided(change=change, outcome=JobOutcome.FAILED, failure=failure)
 
 
-def _failure(error: BaseException, *, code: str, spec: StageSpec) -> Failure:
+def _failure(error: BaseException, *, code: str, job: Leased) -> Failure:
     trace = "".join(traceback.TracebackException.from_exception(error, capture_locals=False).format())
     return Failure(
-        code=code, message=str(error) or repr(error), error=type(error).__qualname__, stage_id=spec.id, trace=trace
+        code=code, message=str(error) or repr(error), error=type(error).__qualname__, stage_id=job.spec.id, trace=trace
     )
 
 

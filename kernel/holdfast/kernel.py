@@ -64,7 +64,7 @@ class Kernel:
 
     __slots__ = ("ports",)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument for each port
         self,
         *,
         persistence: Persistence,

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from holdfast.change import Change, Committed, Duplicate
+from holdfast.change import Change, Duplicate
 from holdfast.codec import converter, digest, from_json, to_json
 from holdfast.command import Ports
 from holdfast.entities.operation import OPERATION_SCOPE, OperationRecord

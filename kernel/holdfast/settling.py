@@ -80,9 +80,7 @@ async def announce(change: Change, committed: Committed, ports: Ports) -> None:
     """Tell transport and scheduler what became ready and when the next thing is due; hints only."""
     hints: list[JobHint] = []
     for step in steps_of(change, committed):
-        hints.extend(
-            JobHint(key=job.key, queue=job.queue, delay=job.delay) for job in step.jobs if job.grant is None
-        )
+        hints.extend(JobHint(key=job.key, queue=job.queue, delay=job.delay) for job in step.jobs if job.grant is None)
         for timer in step.timers:
             ports.scheduler.wake_in(timer.delay)
     if isinstance(change.settle, (Requeue, Suspend)):

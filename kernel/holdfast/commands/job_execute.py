@@ -72,9 +72,7 @@ async def handle(command: JobExecute, ports: Ports) -> JobExecuted:
         if lease is None:
             return _earlier(await ports.persistence.find_stage(command.job))
     try:
-        attempted = await attempt(
-            lease, ports, given=command.given, stay=command.keep, watch=command.attend(lease)
-        )
+        attempted = await attempt(lease, ports, given=command.given, stay=command.keep, watch=command.attend(lease))
     except Rejected:
         await ports.job_transport.release(lease, delay=ports.settings.lease_ttl)
         raise

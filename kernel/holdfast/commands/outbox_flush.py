@@ -62,7 +62,7 @@ async def handle(command: OutboxFlush, ports: Ports) -> OutboxFlushResult:
 async def _deliver(stream: Stream, sink: EventSink, *, settings: Settings) -> Delivery:
     try:
         await sink.deliver(stream.events)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a sink raises is a failed delivery
         failures = stream.failures + 1
         delay = min(settings.delivery_base * 2.0 ** min(failures - 1, 30), settings.delivery_cap)
         return Delivery(
@@ -75,6 +75,4 @@ async def _deliver(stream: Stream, sink: EventSink, *, settings: Settings) -> De
             parked=failures >= settings.delivery_attempts,
             error=f"{type(error).__qualname__}: {error}"[:MAX_ERROR],
         )
-    return Delivery(
-        run_id=stream.run_id, sink=stream.sink, epoch=stream.epoch, position=stream.events[-1].number
-    )
+    return Delivery(run_id=stream.run_id, sink=stream.sink, epoch=stream.epoch, position=stream.events[-1].number)

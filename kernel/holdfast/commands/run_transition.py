@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import attrs
 
-from holdfast.change import Change, Committed
+from holdfast.change import Change
 from holdfast.command import Command, Ports
 from holdfast.decide.derive import derive
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageKey
-from holdfast.settling import announce, checked
 from holdfast.errors import StaleVersion
+from holdfast.settling import announce, checked
 
 
 class TransitionAction(enum.Enum):

@@ -17,9 +17,7 @@ DEADLINE = "deadline"
 
 def admit(run: Run, *, definition: Definition, keep: Keep | None = None) -> Change:
     """Return the change-set that makes *run* RUNNING and its entry stages live."""
-    entry = ready(
-        definition.entry, definition=definition, header=run.header, generation=run.generation, keep=keep
-    )
+    entry = ready(definition.entry, definition=definition, header=run.header, generation=run.generation, keep=keep)
     step = attrs.evolve(
         entry,
         run=RunPatch(status=RunStatus.RUNNING),

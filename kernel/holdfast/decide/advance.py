@@ -46,15 +46,11 @@ def advance(
     step = Step(events=(*left.events, completed))
     arrivals: list[Arrival] = []
     for gate in definition.gates_behind[key.stage_id]:
-        opening = open_gate(
-            gate, definition=definition, header=lease.run, generation=key.generation, keep=keep
-        )
+        opening = open_gate(gate, definition=definition, header=lease.run, generation=key.generation, keep=keep)
         if len(gate.sources) == 1:
             step = _joined(step, opening)
         else:
-            arrivals.append(
-                Arrival(gate=gate.id, generation=key.generation, arity=len(gate.sources), step=opening)
-            )
+            arrivals.append(Arrival(gate=gate.id, generation=key.generation, arity=len(gate.sources), step=opening))
     return Change(
         run_id=key.run_id,
         fence=Fence(key=key, epoch=lease.epoch),

@@ -13,8 +13,8 @@ from holdfast.decide.fail import failing
 from holdfast.decide.open import open_gate
 from holdfast.entities.definition import Definition, Gate
 from holdfast.entities.run import Failure, RunStatus
+from holdfast.entities.snapshot import RunSnapshot
 from holdfast.entities.stage import StageInstance, StageStatus
-from holdfast.ports.snapshots import RunSnapshot
 
 
 def derive(snapshot: RunSnapshot, *, definition: Definition) -> Change | None:

@@ -17,8 +17,6 @@ def fire(timer: Timer) -> Change:
         fired=timer.id,
         step=Step(
             run=RunPatch(status=RunStatus.FAILED, failure=failure),
-            events=(
-                NewEvent(type=EventType.RUN_FAILED, data={"code": failure.code, "message": failure.message}),
-            ),
+            events=(NewEvent(type=EventType.RUN_FAILED, data={"code": failure.code, "message": failure.message}),),
         ),
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from holdfast.change import ZERO, Change, Fence, Finish, Requeue, Step
 from holdfast.decide.fail import failing
 from holdfast.entities.run import Failure
-from holdfast.entities.stage import StageStatus
+from holdfast.entities.stage import ExpiredLease, StageStatus
 from holdfast.events import EventType, NewEvent
-from holdfast.ports.work import ExpiredLease
 
 
 def reap(expired: ExpiredLease) -> Change:

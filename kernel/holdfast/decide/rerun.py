@@ -9,10 +9,10 @@ from holdfast.decide.admit import deadline
 from holdfast.decide.open import ready
 from holdfast.entities.definition import Definition
 from holdfast.entities.run import TERMINAL_RUN, RunStatus
+from holdfast.entities.snapshot import RunSnapshot
 from holdfast.entities.stage import StageStatus
 from holdfast.errors import IllegalTransition, UnknownStage
 from holdfast.events import EventType, NewEvent
-from holdfast.ports.snapshots import RunSnapshot
 
 
 @attrs.frozen(kw_only=True)
@@ -63,9 +63,7 @@ def rerun(snapshot: RunSnapshot, *, definition: Definition, stage_id: str) -> Re
     return Rerun(change=change, generation=generation, stage_ids=again)
 
 
-def _require_completed(
-    snapshot: RunSnapshot, *, definition: Definition, again: tuple[str, ...], stage_id: str
-) -> None:
+def _require_completed(snapshot: RunSnapshot, *, definition: Definition, again: tuple[str, ...], stage_id: str) -> None:
     done = {stage.key.stage_id for stage in snapshot.stages if stage.status is StageStatus.COMPLETED}
     missing = [before for before in definition.stages if before not in again and before not in done]
     if missing:

@@ -58,6 +58,8 @@ class Body:
 
     function: Callable[..., Any]
     calling: Calling
+    #: Whether the function takes the stage's input, or the state of a poll, as its first argument.
+    takes_input: bool
     #: Whether the function takes the context as its second argument.
     takes_context: bool
     #: The source line that errors point at, as ``file:line``.
@@ -157,9 +159,7 @@ class Definition:
     @cached_property
     def gates_behind(self) -> Mapping[str, tuple[Gate, ...]]:
         """The gates that each stage feeds, by stage id."""
-        return {
-            stage_id: tuple(gate for gate in self.gates if stage_id in gate.sources) for stage_id in self.stages
-        }
+        return {stage_id: tuple(gate for gate in self.gates if stage_id in gate.sources) for stage_id in self.stages}
 
     def from_stage_on(self, stage_id: str) -> tuple[str, ...]:
         """Return every stage of the execution group of *stage_id* and of all later groups."""

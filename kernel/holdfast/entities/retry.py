@@ -51,6 +51,10 @@ class RetryAfter(Exception):
         super().__init__(message or f"asked to be retried after {self.delay}")
 
 
+def _kinds(kinds: type[Exception] | tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:
+    return kinds if isinstance(kinds, tuple) else (kinds,)
+
+
 def _positive(_: object, attribute: attrs.Attribute[int], value: int) -> None:
     if value < 1:
         raise ValueError(f"{attribute.name} is {value}; it must be at least 1")
@@ -77,13 +81,9 @@ class Retry:
     #: The greatest part of a delay, 0 to 1, that is taken off at random, so that failures do not come back together.
     jitter: float = attrs.field(default=0.1, validator=_fraction, kw_only=True)
     #: Errors worth another attempt.
-    on: tuple[type[Exception], ...] = attrs.field(
-        default=(Exception,), converter=lambda kinds: kinds if isinstance(kinds, tuple) else (kinds,), kw_only=True
-    )
+    on: tuple[type[Exception], ...] = attrs.field(default=(Exception,), converter=_kinds, kw_only=True)
     #: Errors never worth another attempt, even when `on` names a base class of them.
-    never: tuple[type[Exception], ...] = attrs.field(
-        default=(), converter=lambda kinds: kinds if isinstance(kinds, tuple) else (kinds,), kw_only=True
-    )
+    never: tuple[type[Exception], ...] = attrs.field(default=(), converter=_kinds, kw_only=True)
 
     def retries(self, error: BaseException) -> bool:
         """Return whether *error* is worth another attempt, budget aside."""

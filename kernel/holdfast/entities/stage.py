@@ -100,6 +100,18 @@ class Lease:
 
 
 @attrs.frozen(kw_only=True)
+class ExpiredLease:
+    """A lease that is past its end, with what the reaper needs to decide."""
+
+    key: StageKey
+    epoch: int
+    attempt: int
+    max_attempts: int
+    worker: str
+    status: StageStatus
+
+
+@attrs.frozen(kw_only=True)
 class StageInstance:
     """What the store knows of one stage instance, live or done, for deciding and for people."""
 

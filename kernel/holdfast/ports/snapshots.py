@@ -5,22 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import attrs
-
 from holdfast.entities.payload import Artifact, Payload
 from holdfast.entities.run import Run
+from holdfast.entities.snapshot import RunSnapshot
 from holdfast.entities.stage import StageInstance, StageKey
-
-
-@attrs.frozen(kw_only=True)
-class RunSnapshot:
-    """A run and all stage instances of it that are live or visible, read at one instant."""
-
-    run: Run
-    #: Live instances and records that no rerun superseded, in order of key.
-    stages: tuple[StageInstance, ...]
-    #: Arrivals counted so far at gates of the present generation that have not opened, by gate id.
-    arrivals: Mapping[str, int]
 
 
 class Snapshots(Protocol):

@@ -9,7 +9,7 @@ from typing import Protocol
 import attrs
 
 from holdfast.entities.run import Run
-from holdfast.entities.stage import Lease, StageKey, StageStatus
+from holdfast.entities.stage import ExpiredLease, Lease, StageKey, StageStatus
 from holdfast.entities.timer import Timer
 
 #: A workflow id with a version, as known by a worker.
@@ -36,18 +36,6 @@ class LeaseRef:
 
     key: StageKey
     epoch: int
-
-
-@attrs.frozen(kw_only=True)
-class ExpiredLease:
-    """A lease that is past its end, with what the reaper needs to decide."""
-
-    key: StageKey
-    epoch: int
-    attempt: int
-    max_attempts: int
-    worker: str
-    status: StageStatus
 
 
 class Work(Protocol):

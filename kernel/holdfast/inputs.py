@@ -1,0 +1,126 @@
+"""What a stage's body is called with: its input, its config and its context, read lazily and decoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from holdfast.authoring.context import Attempt, Context, Surroundings, Watch
+from holdfast.command import Ports
+from holdfast.decide.open import Keep
+from holdfast.entities.definition import Body, Definition, StageSpec
+from holdfast.entities.payload import Payload
+from holdfast.entities.run import Failure
+from holdfast.entities.stage import Lease, StageStatus
+from holdfast.errors import Rejected
+from holdfast.payloads import BlobArtifacts, text_of
+from holdfast.run_config import slice_of
+
+
+@attrs.frozen(kw_only=True)
+class Leased:
+    """A leased job with everything that is known about it before its body runs."""
+
+    lease: Lease
+    ports: Ports
+    definition: Definition
+    spec: StageSpec
+    #: Outputs that need not be read again, by stage id.
+    given: Mapping[str, Payload]
+    #: The worker that takes what follows at once, if it may.
+    stay: Keep | None
+    watch: Watch
+
+    @property
+    def is_poll(self) -> bool:
+        """Whether the job is to be polled, not executed."""
+        return self.lease.status is StageStatus.SUSPENDED
+
+
+@attrs.frozen
+class Unfit(Exception):
+    """The attempt failed for a reason in the stored data or the code, which another attempt cannot mend."""
+
+    failure: Failure
+
+
+async def prepare(job: Leased) -> tuple[tuple[Any, ...], Body]:
+    """Return the arguments and the body to call with them.
+
+    Raises:
+        Unfit: If a stored value does not fit the type that the code declares for it.
+        Unavailable: If a port cannot be reached.
+    """
+    spec = job.spec
+    polling = spec.polling if job.is_poll else None
+    body = spec.body if polling is None else polling.body
+    texts = await _outputs(job)
+    arguments: list[Any] = []
+    if polling is not None:
+        assert job.lease.state is not None, "a suspended stage instance has its state"
+        text = await text_of(job.lease.state, blob_store=job.ports.blob_store)
+        arguments.append(_read(polling.state.decode, text, what=f'reference of stage "{spec.id}"', job=job))
+    elif body.takes_input:
+        text = await _input_text(job, texts)
+        arguments.append(_read(spec.input.decode, text, what=f'input of stage "{spec.id}"', job=job))
+    if body.takes_context:
+        arguments.append(_context(job, texts))
+    return tuple(arguments), body
+
+
+async def _outputs(job: Leased) -> Mapping[str, str]:
+    wanted = job.spec.sources + job.spec.needs
+    if not wanted:
+        return {}
+    payloads = job.given
+    missing = tuple(stage_id for stage_id in wanted if stage_id not in payloads)
+    if missing:
+        payloads = {**payloads, **await job.ports.persistence.get_outputs(job.lease.key.run_id, missing)}
+    return {
+        stage_id: await text_of(payloads[stage_id], blob_store=job.ports.blob_store)
+        for stage_id in wanted
+        if stage_id in payloads
+    }
+
+
+async def _input_text(job: Leased, texts: Mapping[str, str]) -> str:
+    sources = job.spec.sources
+    if not sources:
+        return await text_of(job.lease.run.input, blob_store=job.ports.blob_store)
+    absent = [source for source in sources if source not in texts]
+    if absent:
+        message = f"The output of {', '.join(absent)} is not there; the run's input never stands in for it."
+        raise Unfit(Failure(code="INVALID_INPUT", message=message, stage_id=job.spec.id))
+    if len(sources) == 1:
+        return texts[sources[0]]
+    return f"[{','.join(texts[source] for source in sources)}]"
+
+
+def _context(job: Leased, texts: Mapping[str, str]) -> Context[Any]:
+    spec, ports = job.spec, job.ports
+    config = None
+    if spec.config is not None:
+        text = slice_of(job.lease.run.config, spec.id)
+        config = _read(spec.config.decode, text, what=f'config of stage "{spec.id}"', job=job, code="INVALID_CONFIG")
+    at = Attempt(
+        lease=job.lease,
+        spec=spec,
+        definition=job.definition,
+        outputs=texts,
+        watch=job.watch,
+        surroundings=Surroundings(
+            clock=ports.clock, services=ports.services, artifacts=BlobArtifacts(ports), block_on=ports.block_on
+        ),
+        deadline=None if spec.timeout is None else ports.clock.now() + spec.timeout,
+    )
+    return Context(at, config=config)
+
+
+def _read(decode: Callable[..., Any], text: str, *, what: str, job: Leased, code: str = "INVALID_INPUT") -> Any:
+    try:
+        return decode(text, what=what)
+    except Rejected as error:
+        name = type(error).__qualname__
+        raise Unfit(Failure(code=code, message=str(error), error=name, stage_id=job.spec.id)) from error
