@@ -17,11 +17,13 @@ from holdfast.decide.advance import NOTHING_LEFT, Left, advance
 from holdfast.decide.fail import fail, retry
 from holdfast.decide.open import Keep
 from holdfast.decide.suspend import poll_again, suspend
+from holdfast.entities.definition import PayloadType
 from holdfast.entities.payload import Payload
 from holdfast.entities.retry import RetryAfter
 from holdfast.entities.run import Failure
 from holdfast.entities.stage import Lease, StageKey, StageStatus
 from holdfast.errors import LeaseLost, Rejected, UnknownStage
+from holdfast.inputs import Leased, Unfit, prepare
 from holdfast.payloads import attempt_prefix, keep
 from holdfast.ports.executor import BodyCall, StageTimeout
 from holdfast.settling import granted, settle

@@ -1,0 +1,5 @@
+"""The Persistence port in memory."""
+
+from holdfast_adapters.memory.persistence import MemoryPersistence
+
+__all__ = ["MemoryPersistence"]
