@@ -1,0 +1,323 @@
+"""What the persistence contracts commit: small runs, jobs and change-sets, and the moves most tests begin with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from holdfast.change import (
+    PENDING,
+    RUNNING,
+    ZERO,
+    Change,
+    Committed,
+    Fence,
+    Finish,
+    Grant,
+    NewJob,
+    NewRun,
+    NewTimer,
+    Refusal,
+    Requeue,
+    Require,
+    RunPatch,
+    Step,
+    Suspend,
+)
+from holdfast.driving import run_sync
+from holdfast.entities.operation import OPERATION_SCOPE, OperationRecord
+from holdfast.entities.payload import Artifact, Payload
+from holdfast.entities.run import TERMINAL_RUN, Failure, Run, RunHeader, RunStatus
+from holdfast.entities.snapshot import RunSnapshot
+from holdfast.entities.stage import Lease, StageInstance, StageKey, StageStatus
+from holdfast.entities.timer import TimerKind
+from holdfast.events import Event, EventType, NewEvent
+from holdfast.ports.persistence import Persistence
+from holdfast.ports.queries import RunFilter
+from holdfast.ports.work import LeaseRequest
+
+#: How long leases are granted for unless a test says otherwise.
+TTL: Final = timedelta(seconds=30)
+SECOND: Final = timedelta(seconds=1)
+HOUR: Final = timedelta(hours=1)
+MANY: Final = 10_000
+WORKFLOW: Final = "review"
+VERSION: Final = "1.0.0"
+KNOWN: Final = frozenset({(WORKFLOW, VERSION)})
+SINK: Final = "log"
+
+
+def run_id(number: int = 1) -> str:
+    """Return the id of the *number*-th run; ids ascend as UUIDv7 ids made one after another do."""
+    return f"01940000-0000-7000-8000-{number:012d}"
+
+
+def key(stage_id: str = "a", *, run: int = 1, generation: int = 1, item: int = 0) -> StageKey:
+    """Return the key of a stage instance of the *run*-th run."""
+    return StageKey(run_id=run_id(run), stage_id=stage_id, generation=generation, item=item)
+
+
+def payload(text: str = "null") -> Payload:
+    """Return inline *text* with its true digest and size."""
+    raw = text.encode()
+    return Payload(text=text, digest=hashlib.sha256(raw).hexdigest(), size=len(raw))
+
+
+def failure(message: str = "it broke") -> Failure:
+    """Return a failure of stage a with every field set."""
+    return Failure(code="STAGE_ERROR", message=message, error="builtins.ValueError", stage_id="a", trace="a line\n")
+
+
+def header(number: int = 1, *, workflow: str = WORKFLOW, version: str = VERSION, priority: int = 5) -> RunHeader:
+    """Return the header of the *number*-th run."""
+    return RunHeader(
+        id=run_id(number),
+        tenant="acme",
+        workflow_id=workflow,
+        workflow_version=version,
+        priority=priority,
+        input=payload('{"doc":17}'),
+        config='{"a":{"depth":3}}',
+    )
+
+
+def created(number: int = 1, *, head: RunHeader | None = None, idempotency_key: str | None = None) -> Change:
+    """Return the change-set that creates the *number*-th run with its first event."""
+    new = NewRun(header=head or header(number), idempotency_key=idempotency_key)
+    return Change(
+        run_id=new.header.id, create=new, step=Step(events=(NewEvent(type=EventType.RUN_CREATED, data={"n": number}),))
+    )
+
+
+def job(
+    at: StageKey | None = None,
+    *,
+    head: RunHeader | None = None,
+    queue: str = "default",
+    delay: timedelta = ZERO,
+    grant: Grant | None = None,
+) -> NewJob:
+    """Return a new job of three attempts at most; its workflow and priority are those of *head*."""
+    at = at or key()
+    head = head or header()
+    return NewJob(
+        key=at,
+        workflow_id=head.workflow_id,
+        workflow_version=head.workflow_version,
+        queue=queue,
+        priority=head.priority,
+        max_attempts=3,
+        delay=delay,
+        grant=grant,
+    )
+
+
+def started(
+    number: int = 1,
+    *,
+    jobs: Sequence[NewJob] | None = None,
+    timers: Sequence[NewTimer] = (),
+    head: RunHeader | None = None,
+) -> Change:
+    """Return the change-set that makes the *number*-th run RUNNING with *jobs*, by default one of stage a."""
+    jobs = (job(key(run=number), head=head),) if jobs is None else jobs
+    events = (NewEvent(type=EventType.RUN_STARTED), *(ready_event(new.key) for new in jobs))
+    step = Step(run=RunPatch(status=RunStatus.RUNNING), jobs=tuple(jobs), timers=tuple(timers), events=events)
+    return Change(run_id=run_id(number), require=PENDING, step=step)
+
+
+def ready_event(at: StageKey) -> NewEvent:
+    """Return the event that a job became ready."""
+    return NewEvent(type=EventType.STAGE_READY, key=at)
+
+
+def progress(number: int = 1, *, at: StageKey | None = None, text: str = "on it") -> NewEvent:
+    """Return an event that moves nothing."""
+    return NewEvent(type=EventType.STAGE_PROGRESS, key=at or key(run=number), data={"message": text})
+
+
+def noted(number: int = 1, *, require: Require = RUNNING, events: int = 1) -> Change:
+    """Return a change-set that only appends *events* events to a run."""
+    told = tuple(progress(number, text=f"step {n}") for n in range(events))
+    return Change(run_id=run_id(number), require=require, step=Step(events=told))
+
+
+def deadline(name: str = "deadline", *, delay: timedelta = HOUR) -> NewTimer:
+    """Return a timer."""
+    return NewTimer(id=name, kind=TimerKind.RUN_DEADLINE, delay=delay)
+
+
+def artifact(name: str = "report", *, blob: str = "blob-1") -> Artifact:
+    """Return an artifact."""
+    return Artifact(name=name, blob=blob, digest="d" * 64, size=12, media_type="application/json")
+
+
+def operation(
+    name: str = "op-1", *, tenant: str = "acme", scope: str = OPERATION_SCOPE, result: str = '{"run":1}'
+) -> OperationRecord:
+    """Return an operation record about the first run."""
+    return OperationRecord(
+        tenant=tenant, scope=scope, key=name, command="run.create", fingerprint="f" * 64, result=result, run_id=run_id()
+    )
+
+
+def fence(lease: Lease, *, expired: bool = False) -> Fence:
+    """Return the fence of a lease."""
+    return Fence(key=lease.key, epoch=lease.epoch, expired=expired)
+
+
+def settled(
+    lease: Lease, settle: Finish | Requeue | Suspend, *, step: Step | None = None, expired: bool = False
+) -> Change:
+    """Return the change-set that settles *lease* so, with one event unless *step* is given."""
+    step = Step(events=(progress(at=lease.key),)) if step is None else step
+    return Change(run_id=lease.key.run_id, fence=fence(lease, expired=expired), settle=settle, step=step)
+
+
+def completed(lease: Lease, *, output: str = "null", step: Step | None = None) -> Change:
+    """Return the change-set that completes the leased stage."""
+    told = NewEvent(type=EventType.STAGE_COMPLETED, key=lease.key, data={"attempt": lease.attempt})
+    finish = Finish(status=StageStatus.COMPLETED, output=payload(output))
+    return settled(lease, finish, step=Step(events=(told,)) if step is None else step)
+
+
+def ended(number: int = 1, *, status: RunStatus = RunStatus.CANCELLED, output_of: tuple[str, ...] = ()) -> Change:
+    """Return the change-set that ends a RUNNING run whatever its jobs do."""
+    kind = {
+        RunStatus.COMPLETED: EventType.RUN_COMPLETED,
+        RunStatus.FAILED: EventType.RUN_FAILED,
+        RunStatus.CANCELLED: EventType.RUN_CANCELLED,
+    }[status]
+    why = failure() if status is RunStatus.FAILED else None
+    patch = RunPatch(status=status, output_of=output_of, failure=why)
+    return Change(run_id=run_id(number), step=Step(run=patch, events=(NewEvent(type=kind),)))
+
+
+def rerun(number: int = 1, *, generation: int = 2, supersede: tuple[str, ...] = ("a",)) -> Change:
+    """Return the change-set that does the ended run again from the first of the superseded stages."""
+    new = job(key(supersede[0], run=number, generation=generation))
+    return Change(
+        run_id=run_id(number),
+        require=Require(statuses=TERMINAL_RUN),
+        step=Step(
+            run=RunPatch(status=RunStatus.RUNNING, generation=generation),
+            jobs=(new,),
+            events=(NewEvent(type=EventType.RUN_RERUN, data={"generation": generation}), ready_event(new.key)),
+        ),
+        supersede=supersede,
+    )
+
+
+def wanted(
+    *,
+    limit: int = MANY,
+    worker: str = "w1",
+    known: frozenset[tuple[str, str]] = KNOWN,
+    queues: frozenset[str] = frozenset({"default"}),
+    statuses: frozenset[StageStatus] = frozenset({StageStatus.READY, StageStatus.SUSPENDED}),
+) -> LeaseRequest:
+    """Return a request for leases of `TTL`."""
+    return LeaseRequest(worker=worker, limit=limit, ttl=TTL, known=known, queues=queues, statuses=statuses)
+
+
+def commit(persistence: Persistence, *changes: Change) -> list[Committed | Refusal]:
+    """Commit *changes* in one call and return their outcomes."""
+    return list(run_sync(persistence.commit(changes)))
+
+
+def stand(persistence: Persistence, *changes: Change) -> Committed:
+    """Commit *changes* one after another, all of which must stand, and return the last outcome."""
+    last = Committed(version=0)
+    for change in changes:
+        (outcome,) = commit(persistence, change)
+        assert isinstance(outcome, Committed), outcome
+        last = outcome
+    return last
+
+
+def refuse(persistence: Persistence, change: Change) -> Refusal:
+    """Commit *change*, which must be refused, and return why."""
+    (outcome,) = commit(persistence, change)
+    assert not isinstance(outcome, Committed)
+    return outcome
+
+
+def begin(persistence: Persistence, *stage_ids: str, run: int = 1) -> None:
+    """Create and start a run with a ready job for each stage, by default for stage a."""
+    jobs = [job(key(stage_id, run=run)) for stage_id in stage_ids or ("a",)]
+    stand(persistence, created(run), started(run, jobs=jobs))
+
+
+def take(persistence: Persistence, at: StageKey | None = None, *, worker: str = "w1", ttl: timedelta = TTL) -> Lease:
+    """Lease one job, which must be eligible."""
+    lease = run_sync(persistence.lease_one(at or key(), worker=worker, ttl=ttl))
+    assert lease is not None
+    return lease
+
+
+def take_all(persistence: Persistence, request: LeaseRequest | None = None) -> list[Lease]:
+    """Lease what *request* asks for, by default everything."""
+    return list(run_sync(persistence.lease(request or wanted())))
+
+
+def suspended(persistence: Persistence, *, delay: timedelta = SECOND, give_up_after: timedelta = HOUR) -> None:
+    """Begin the first run and suspend its stage a."""
+    begin(persistence)
+    settle = Suspend(state=payload('{"batch":"b1"}'), delay=delay, give_up_after=give_up_after)
+    stand(persistence, settled(take(persistence), settle))
+
+
+def the_run(persistence: Persistence, number: int = 1) -> Run:
+    """Return a run that must exist."""
+    run = run_sync(persistence.find_run(run_id(number)))
+    assert run is not None
+    return run
+
+
+def the_stage(persistence: Persistence, at: StageKey | None = None) -> StageInstance:
+    """Return a stage instance that must exist."""
+    stage = run_sync(persistence.find_stage(at or key()))
+    assert stage is not None
+    return stage
+
+
+def the_snapshot(persistence: Persistence, number: int = 1) -> RunSnapshot:
+    """Return the snapshot of a run that must exist."""
+    snapshot = run_sync(persistence.find_snapshot(run_id(number)))
+    assert snapshot is not None
+    return snapshot
+
+
+def events_of(persistence: Persistence, number: int = 1) -> list[Event]:
+    """Return all events of a run."""
+    return list(run_sync(persistence.list_events(run_id(number), limit=MANY)))
+
+
+def everything(persistence: Persistence, *numbers: int) -> object:
+    """Return all that the port tells without changing anything, for comparing before and after."""
+    return (
+        run_sync(persistence.list_runs(RunFilter(), limit=MANY)),
+        run_sync(persistence.list_pending(limit=MANY, known=KNOWN)),
+        run_sync(persistence.list_expired(limit=MANY)),
+        run_sync(persistence.list_due_timers(limit=MANY)),
+        run_sync(persistence.next_due()),
+        run_sync(persistence.list_orphans(limit=MANY)),
+        run_sync(persistence.list_live_versions()),
+        run_sync(persistence.count()),
+        [_all_of(persistence, number) for number in numbers or (1,)],
+    )
+
+
+def _all_of(persistence: Persistence, number: int) -> object:
+    at = run_id(number)
+    return (
+        run_sync(persistence.find_snapshot(at)),
+        run_sync(persistence.list_stages(at)),
+        run_sync(persistence.list_events(at, limit=MANY)),
+        run_sync(persistence.list_logs(at, limit=MANY)),
+        run_sync(persistence.list_annotations(at, limit=MANY)),
+        run_sync(persistence.list_artifacts(at)),
+        run_sync(persistence.get_outputs(at, ("a", "b", "c", "d"))),
+    )

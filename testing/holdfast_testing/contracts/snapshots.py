@@ -1,0 +1,174 @@
+"""The contract of the Snapshots port: one test for each sentence of its docstrings, in their order."""
+
+from __future__ import annotations
+
+import attrs
+
+from holdfast.change import ZERO, Arrival, Finish, Requeue, Step
+from holdfast.driving import run_sync
+from holdfast.entities.run import RunStatus
+from holdfast.entities.stage import StageStatus
+from holdfast.ports.persistence import Persistence
+from holdfast_testing.clock import FakeClock
+from holdfast_testing.contracts.samples import (
+    artifact,
+    begin,
+    completed,
+    created,
+    ended,
+    failure,
+    job,
+    key,
+    noted,
+    payload,
+    rerun,
+    run_id,
+    settled,
+    stand,
+    started,
+    take,
+    the_run,
+    the_snapshot,
+    the_stage,
+)
+
+
+class SnapshotsContract:
+    """What every store must read for decisions."""
+
+    def test_reads_see_every_commit(self, persistence: Persistence) -> None:
+        """Each read sees everything that was acknowledged before it."""
+        stand(persistence, created())
+        assert the_run(persistence).status is RunStatus.PENDING
+        stand(persistence, started())
+        snapshot = the_snapshot(persistence)
+        assert snapshot.run == the_run(persistence)
+        assert snapshot.stages == (the_stage(persistence),)
+        lease = take(persistence)
+        assert the_stage(persistence).status is StageStatus.RUNNING
+        stand(persistence, completed(lease, output="17"))
+        assert run_sync(persistence.get_outputs(run_id(), ("a",))) == {"a": payload("17")}
+
+    def test_reads_change_nothing(self, persistence: Persistence) -> None:
+        """Reading twice gives the same twice."""
+        begin(persistence)
+        assert the_snapshot(persistence) == the_snapshot(persistence)
+        assert the_run(persistence) == the_run(persistence)
+
+    def test_parity_149_an_unknown_run_is_none(self, persistence: Persistence) -> None:
+        """A run that does not exist is None, also as a snapshot."""
+        begin(persistence)
+        assert run_sync(persistence.find_run(run_id(2))) is None
+        assert run_sync(persistence.find_snapshot(run_id(2))) is None
+
+    def test_an_id_is_matched_whole(self, persistence: Persistence) -> None:
+        """Neither a part of an id nor one with another case or a wildcard finds a run."""
+        begin(persistence)
+        for strange in (run_id()[:-1], run_id().upper() + " ", "%", "", run_id() + "\x00"):
+            assert run_sync(persistence.find_run(strange)) is None
+
+    def test_a_snapshot_without_stages(self, persistence: Persistence) -> None:
+        """The snapshot of a PENDING run has no stages and no arrivals."""
+        stand(persistence, created())
+        snapshot = the_snapshot(persistence)
+        assert (snapshot.run.status, snapshot.stages, snapshot.arrivals) == (RunStatus.PENDING, (), {})
+
+    def test_a_snapshot_is_in_order_of_key(self, persistence: Persistence) -> None:
+        """A snapshot holds the live and the done instances together, in order of key."""
+        keys = [key("b", item=10), key("b", item=2), key("c"), key("a"), key("a", item=1)]
+        stand(persistence, created(), started(jobs=[job(at) for at in keys]))
+        stand(persistence, completed(take(persistence, key("b", item=2))))
+        stand(persistence, completed(take(persistence, key("a"))))
+        assert [stage.key for stage in the_snapshot(persistence).stages] == sorted(keys)
+
+    def test_a_snapshot_leaves_out_what_was_superseded(self, persistence: Persistence) -> None:
+        """Records that a rerun superseded are not in a snapshot; the others of the old generation are."""
+        begin(persistence, "a", "b")
+        for name in "ab":
+            stand(persistence, completed(take(persistence, key(name))))
+        stand(persistence, ended(), rerun(supersede=("b",)))
+        assert [stage.key for stage in the_snapshot(persistence).stages] == [key("a"), key("b", generation=2)]
+
+    def test_a_snapshot_is_of_one_run(self, persistence: Persistence) -> None:
+        """A snapshot holds nothing of other runs."""
+        begin(persistence)
+        begin(persistence, "a", "b", run=2)
+        assert {stage.key.run_id for stage in the_snapshot(persistence, 2).stages} == {run_id(2)}
+        assert len(the_snapshot(persistence).stages) == 1
+
+    def test_arrivals_are_those_of_closed_gates_of_the_generation(self, persistence: Persistence) -> None:
+        """A snapshot counts arrivals at gates that have not opened; a rerun starts with none."""
+        begin(persistence)
+        gates = tuple(Arrival(gate=f"g{n}", generation=1, arity=n, step=Step()) for n in (1, 2, 3))
+        stand(persistence, attrs.evolve(noted(), arrivals=gates))
+        assert the_snapshot(persistence).arrivals == {"g2": 1, "g3": 1}
+        stand(persistence, ended(), rerun())
+        assert the_snapshot(persistence).arrivals == {}
+
+    def test_an_unknown_stage_is_none(self, persistence: Persistence) -> None:
+        """A stage instance is found by its whole key alone."""
+        begin(persistence)
+        for other in (key("b"), key(run=2), key(generation=2), key(item=1)):
+            assert run_sync(persistence.find_stage(other)) is None
+
+    def test_a_stage_is_found_live_done_and_superseded(self, persistence: Persistence, clock: FakeClock) -> None:
+        """A stage instance is found by key whatever became of it."""
+        begin(persistence)
+        assert the_stage(persistence).status is StageStatus.READY
+        clock.advance("1s")
+        stand(persistence, completed(take(persistence), output="1"), ended(), rerun())
+        old, new = the_stage(persistence), the_stage(persistence, key(generation=2))
+        assert (old.status, old.superseded, old.output) == (StageStatus.COMPLETED, True, payload("1"))
+        assert (new.status, new.superseded, new.output) == (StageStatus.READY, False, None)
+
+    def test_outputs_are_of_the_named_stages(self, persistence: Persistence) -> None:
+        """Outputs come for the stages named and no others, in whatever order they are named."""
+        begin(persistence, "a", "b", "c")
+        for name in "abc":
+            stand(persistence, completed(take(persistence, key(name)), output=f'"{name}"'))
+        outputs = run_sync(persistence.get_outputs(run_id(), ("c", "a")))
+        assert outputs == {"a": payload('"a"'), "c": payload('"c"')}
+        assert run_sync(persistence.get_outputs(run_id(), ())) == {}
+
+    def test_stages_without_a_visible_output_are_left_out(self, persistence: Persistence) -> None:
+        """Live, failed, skipped and unknown stages, and ones that completed without an output, are left out."""
+        begin(persistence, "live", "retried", "failed", "skipped", "silent")
+        stand(persistence, settled(take(persistence, key("retried")), Requeue(delay=ZERO, attempt=1)))
+        for name, status in (
+            ("failed", StageStatus.FAILED),
+            ("skipped", StageStatus.SKIPPED),
+            ("silent", StageStatus.COMPLETED),
+        ):
+            stand(persistence, settled(take(persistence, key(name)), Finish(status=status, failure=failure())))
+        names = ("live", "retried", "failed", "skipped", "silent", "unknown")
+        assert run_sync(persistence.get_outputs(run_id(), names)) == {}
+        assert run_sync(persistence.get_outputs(run_id(9), names)) == {}
+
+    def test_a_rerun_replaces_outputs(self, persistence: Persistence) -> None:
+        """A superseded output is invisible at once, and the new generation's takes its place."""
+        begin(persistence, "a", "b")
+        for name in "ab":
+            stand(persistence, completed(take(persistence, key(name)), output='"old"'))
+        stand(persistence, ended(), rerun(supersede=("b",)))
+        assert run_sync(persistence.get_outputs(run_id(), ("a", "b"))) == {"a": payload('"old"')}
+        stand(persistence, completed(take(persistence, key("b", generation=2)), output='"new"'))
+        outputs = run_sync(persistence.get_outputs(run_id(), ("a", "b")))
+        assert outputs == {"a": payload('"old"'), "b": payload('"new"')}
+
+    def test_artifacts_are_in_order_of_name(self, persistence: Persistence) -> None:
+        """Artifacts of the run come in order of name, whenever they were stored."""
+        begin(persistence)
+        begin(persistence, run=2)
+        stand(
+            persistence,
+            attrs.evolve(noted(), artifacts=(artifact("b"), artifact("Z"))),
+            attrs.evolve(noted(), artifacts=(artifact("a"),)),
+            attrs.evolve(noted(2), artifacts=(artifact("other"),)),
+        )
+        assert list(run_sync(persistence.list_artifacts(run_id()))) == [artifact("Z"), artifact("a"), artifact("b")]
+
+    def test_no_artifacts(self, persistence: Persistence) -> None:
+        """A run without artifacts, and a run that does not exist, have none."""
+        begin(persistence)
+        assert list(run_sync(persistence.list_artifacts(run_id()))) == []
+        assert list(run_sync(persistence.list_artifacts(run_id(2)))) == []
