@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from holdfast.authoring.config import config_text
 from holdfast.authoring.context import Attempt, Context, Surroundings, Watch
 from holdfast.command import Ports
 from holdfast.decide.open import Keep
@@ -16,7 +17,6 @@ from holdfast.entities.run import Failure
 from holdfast.entities.stage import Lease, StageStatus
 from holdfast.errors import Rejected
 from holdfast.payloads import BlobArtifacts, text_of
-from holdfast.run_config import slice_of
 
 
 @attrs.frozen(kw_only=True)
@@ -102,7 +102,7 @@ def _context(job: Leased, texts: Mapping[str, str]) -> Context[Any]:
     spec, ports = job.spec, job.ports
     config = None
     if spec.config is not None:
-        text = slice_of(job.lease.run.config, spec.id)
+        text = config_text(job.lease.run.config, spec.id)
         config = _read(spec.config.decode, text, what=f'config of stage "{spec.id}"', job=job, code="INVALID_CONFIG")
     at = Attempt(
         lease=job.lease,

@@ -116,10 +116,9 @@ class Kernel:
             UnknownCommand: If its ``type`` is not the wire name of a command.
             InvalidCommand: If its fields are not the command's.
         """
-        kind = COMMANDS.get(message.get("type", "")) if isinstance(message, Mapping) else None
+        kind = COMMANDS.get(str(message.get("type")))
         if kind is None:
-            given = message.get("type") if isinstance(message, Mapping) else message
-            raise UnknownCommand(given, known=sorted(COMMANDS))
+            raise UnknownCommand(message.get("type"), known=sorted(COMMANDS))
         fields = {name: value for name, value in message.items() if name != "type"}
         result = await self.dispatch(structure(fields, kind, what=kind.type))
         answer = converter.unstructure(result)

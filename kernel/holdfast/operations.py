@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from holdfast.change import Change, Duplicate
+from holdfast.change import Change, Committed, Duplicate, Refusal
 from holdfast.codec import converter, digest, from_json, to_json
 from holdfast.command import Ports
 from holdfast.entities.operation import OPERATION_SCOPE, OperationRecord
@@ -116,7 +116,7 @@ def replayed(record: OperationRecord, *, fingerprint: str, result_type: type[R])
     return converter.structure(from_json(record.result, what="stored result"), result_type)
 
 
-async def _commit(change: Change, ports: Ports) -> object:
+async def _commit(change: Change, ports: Ports) -> Committed | Refusal:
     """Commit; after an unknown outcome the repeated commit meets its own record as a `Duplicate` if it had happened."""
     unknown: CommitUnknown | None = None
     for _ in range(ports.settings.commit_tries):

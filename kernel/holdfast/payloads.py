@@ -81,12 +81,13 @@ class BlobArtifacts:
 
     async def save(self, lease: Lease, name: str, value: object) -> Artifact:
         """Store *value* under a key of this attempt and content."""
-        raw = isinstance(value, (bytes, bytearray, memoryview))
-        data = bytes(value) if raw else to_json(value, what=f'artifact "{name}"').encode("ascii")  # type: ignore[arg-type]  # raw tells
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            data, media_type = bytes(value), BYTES_TYPE
+        else:
+            data, media_type = to_json(value, what=f'artifact "{name}"').encode("ascii"), JSON_TYPE
         hashed = digest(data)
         key = f"{attempt_prefix(lease.key, epoch=lease.epoch)}-artifact-{hashed}"
         await self._ports.blob_store.put(key, data)
-        media_type = BYTES_TYPE if raw else JSON_TYPE
         return Artifact(name=name, blob=key, digest=hashed, size=len(data), media_type=media_type)
 
     async def load(self, lease: Lease, name: str, pending: Mapping[str, Artifact]) -> Any:

@@ -9,8 +9,8 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 
 from holdfast.attempts import JobOutcome
+from holdfast.authoring.flow import Flow
 from holdfast.authoring.registry import Registry
-from holdfast.authoring.workflow import Flow
 from holdfast.change import ZERO, Grant
 from holdfast.command import Command, Settings
 from holdfast.commands.job_execute import JobExecute
@@ -32,15 +32,15 @@ from holdfast.ports.event_sink import EventSink
 from holdfast.ports.executor import Executor
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.work import LeaseRequest
-from holdfast_adapters.blobs import MemoryBlobStore
+from holdfast_adapters.blobs.memory import MemoryBlobStore
 from holdfast_adapters.memory import MemoryPersistence
 from holdfast_adapters.transports import DatabaseTransport
 from holdfast_testing.clock import FakeClock
 from holdfast_testing.ids import SequentialIds
 from holdfast_testing.schedulers import FakeScheduler
 
-I = TypeVar("I")
-O = TypeVar("O")
+In = TypeVar("In")
+Out = TypeVar("Out")
 R = TypeVar("R")
 
 #: A harness that takes more steps than this for one drain is going round in circles.
@@ -51,12 +51,12 @@ WORKER: Final = "harness"
 
 
 @attrs.frozen(kw_only=True)
-class Ended(Generic[O]):
+class Ended(Generic[Out]):
     """A run as a test sees it once nothing is left to do."""
 
     run: Run
     #: The typed output; None unless the run is COMPLETED.
-    output: O | None
+    output: Out | None
     events: tuple[Event, ...]
     stages: tuple[StageInstance, ...]
 
@@ -95,7 +95,7 @@ class Harness:
     `adrain` and `arun`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument for each thing that a test may replace
         self,
         *workflows: Flow[Any, Any],
         services: Mapping[type[Any], object] | None = None,
@@ -135,25 +135,25 @@ class Harness:
         """Carry out one command."""
         return run_sync(self.kernel.dispatch(command))
 
-    def start(self, workflow: Flow[I, Any], input: I, **options: Any) -> str:
+    def start(self, workflow: Flow[In, Any], input: In, **options: Any) -> str:
         """Create a run and return its id; *options* are further fields of `RunCreate`."""
         definition = workflow.definition()
         command = RunCreate(workflow_id=definition.id, version=definition.version, input=input, **options)
         return self.dispatch(command).run_id
 
-    def run(self, workflow: Flow[I, O], input: I, **options: Any) -> Ended[O]:
+    def run(self, workflow: Flow[In, Out], input: In, **options: Any) -> Ended[Out]:
         """Create a run, do everything that is or becomes due, and return the run as it ended."""
         run_id = self.start(workflow, input, **options)
         self.drain()
         return self.look(workflow, run_id)
 
-    async def arun(self, workflow: Flow[I, O], input: I, **options: Any) -> Ended[O]:
+    async def arun(self, workflow: Flow[In, Out], input: In, **options: Any) -> Ended[Out]:
         """Do what `run` does inside an event loop, so that stages may await anything."""
         run_id = self.start(workflow, input, **options)
         await self.adrain()
         return self.look(workflow, run_id)
 
-    def look(self, workflow: Flow[Any, O], run_id: str) -> Ended[O]:
+    def look(self, workflow: Flow[Any, Out], run_id: str) -> Ended[Out]:
         """Return the run as it stands now.
 
         Raises:
@@ -161,13 +161,11 @@ class Harness:
         """
         return run_sync(self._look(workflow, run_id))
 
-    async def _look(self, workflow: Flow[Any, O], run_id: str) -> Ended[O]:
+    async def _look(self, workflow: Flow[Any, Out], run_id: str) -> Ended[Out]:
         run = await self.persistence.find_run(run_id)
         if run is None:
             raise RunNotFound(run_id)
-        text = await run_output(
-            run.output_of, run_id=run_id, persistence=self.persistence, blob_store=self.blob_store
-        )
+        text = await run_output(run.output_of, run_id=run_id, persistence=self.persistence, blob_store=self.blob_store)
         output = None if text is None else workflow.definition().output.decode(text, what="output of the run")
         return Ended(
             run=run,

@@ -11,11 +11,14 @@ import attrs
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from holdfast.change import NewAnnotation, NewLog
+from holdfast.codec import from_json, to_json
 from holdfast.entities.definition import Definition, StageSpec
 from holdfast.entities.payload import Artifact
+from holdfast.entities.run import storable
 from holdfast.entities.stage import Lease
 from holdfast.errors import OutputMissing
 from holdfast.events import EventType, NewEvent
+from holdfast.naming import check_name
 from holdfast.ports.clock import Clock
 
 if TYPE_CHECKING:
@@ -91,6 +94,11 @@ class Artifacts(Protocol):
     async def load(self, lease: Lease, name: str, pending: Mapping[str, Artifact]) -> Any:
         """Return the value of an artifact of the run, those of this attempt included."""
         ...
+
+
+def _plain(value: Any, *, what: str) -> Any:
+    """Return *value* as JSON values that nobody else holds, or say at once that it has no JSON form."""
+    return from_json(to_json(value, what=what), what=what)
 
 
 @attrs.frozen(kw_only=True)
@@ -240,26 +248,31 @@ class Context(Generic[C]):
                 key=self._lease.key,
                 attempt=self._lease.attempt,
                 level=level,
-                message=message,
-                data=data,
+                message=storable(message),
+                data=_plain(data, what="data of the log line"),
                 at=self._at.surroundings.clock.now(),
             )
         )
 
     def progress(self, done: float, total: float | None = None, message: str = "", **details: Any) -> None:
         """Tell how far the stage is; becomes a `stage.progress` event with the next heartbeat."""
-        data = {"attempt": self._lease.attempt, "done": done, "total": total, "message": message, **details}
+        told = {"attempt": self._lease.attempt, "done": done, "total": total, "message": storable(message), **details}
+        data = _plain(told, what="progress")
         self._watch.events.append(NewEvent(type=EventType.STAGE_PROGRESS, key=self._lease.key, data=data))
 
     def annotate(self, name: str, value: Any, *, actor: str | None = None) -> None:
         """Note who or why on this stage instance; committed with the attempt's outcome, whatever it is."""
+        check_name("annotation name", name)
+        check_name("actor", actor)
+        plain = _plain(value, what=f'annotation "{name}"')
         self._watch.annotations.append(
-            NewAnnotation(name=name, value=value, key=self._lease.key, attempt=self._lease.attempt, actor=actor)
+            NewAnnotation(name=name, value=plain, key=self._lease.key, attempt=self._lease.attempt, actor=actor)
         )
 
     def metric(self, name: str, value: float) -> None:
         """Set a number that is kept with the stage instance when it ends."""
-        self._watch.metrics[name] = value
+        check_name("metric name", name)
+        self._watch.metrics[name] = float(value)
 
     async def save(self, name: str, value: object) -> Artifact:
         """Store *value* (bytes, or anything JSON can hold) as an artifact of the run.
@@ -271,6 +284,7 @@ class Context(Generic[C]):
             InvalidInput: If the value has no JSON form.
             Unavailable: If the blob store cannot be reached.
         """
+        check_name("artifact name", name)
         artifact = await self._at.surroundings.artifacts.save(self._lease, name, value)
         self._watch.artifacts[name] = artifact
         return artifact

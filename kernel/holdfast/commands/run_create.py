@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 import attrs
 
-from holdfast.authoring.config import resolve_config
+from holdfast.authoring.config import combine_config, resolve_config
+from holdfast.codec import from_json, to_json
 from holdfast.command import Command, Ports
 from holdfast.decide.create import create
 from holdfast.entities.run import RunHeader, RunStatus
 from holdfast.naming import check_name, check_text
 from holdfast.operations import Decision, Request, once
 from holdfast.payloads import keep
-from holdfast.run_config import combine
 
 #: What a run has that names no priority; higher goes first.
 DEFAULT_PRIORITY = 5
@@ -69,7 +69,10 @@ async def handle(command: RunCreate, ports: Ports) -> RunCreated:
     check_name("operation id", command.operation_id)
     definition = ports.definitions.get(command.workflow_id, command.version)
     text = definition.input.encode(command.input, what=f'input of workflow "{definition.id}"')
-    config = combine(resolve_config(definition, command.config))
+    config = combine_config(resolve_config(definition, command.config))
+    annotations = from_json(to_json(dict(command.annotations), what="annotations"), what="annotations")
+    for name in annotations:
+        check_name("annotation name", name)
     body = [command.workflow_id, command.version, text, config, command.priority]
 
     async def decide() -> Decision[RunCreated]:
@@ -91,7 +94,7 @@ async def handle(command: RunCreate, ports: Ports) -> RunCreated:
             config=config,
         )
         return Decision(
-            change=create(header, idempotency_key=command.idempotency_key, annotations=command.annotations),
+            change=create(header, idempotency_key=command.idempotency_key, annotations=annotations),
             result=RunCreated(run_id=run_id, workflow_id=definition.id, workflow_version=definition.version),
         )
 

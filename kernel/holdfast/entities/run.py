@@ -11,8 +11,8 @@ import attrs
 
 from holdfast.entities.payload import Payload
 
-#: Error texts are cut to this many characters before they are stored, so that no failure can flood the store.
-MAX_FAILURE_TEXT: Final = 16_384
+#: Error and log texts are cut to this many characters before they are stored, so that none can flood the store.
+MAX_TEXT: Final = 16_384
 
 
 class RunStatus(enum.Enum):
@@ -45,24 +45,25 @@ RUN_TRANSITIONS: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
 }
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """Return *text* as every store can hold it: surrogates and NUL escaped, cut to `MAX_TEXT`."""
     clean = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")
-    return clean if len(clean) <= MAX_FAILURE_TEXT else clean[: MAX_FAILURE_TEXT - 1] + "…"
+    return clean if len(clean) <= MAX_TEXT else clean[: MAX_TEXT - 1] + "…"
 
 
 @attrs.frozen(kw_only=True)
 class Failure:
-    """Why a stage or a run failed; texts are made storable and cut to `MAX_FAILURE_TEXT`."""
+    """Why a stage or a run failed; texts are made storable and cut to `MAX_TEXT`."""
 
     #: Stable word for machines, such as ``STAGE_ERROR``, ``TIMEOUT``, ``LEASE_EXPIRED`` or ``INVALID_OUTPUT``.
     code: str
-    message: str = attrs.field(converter=_storable)
+    message: str = attrs.field(converter=storable)
     #: Qualified name of the error class, when an error was raised.
     error: str | None = None
     #: The stage that failed; None when the run failed as a whole.
     stage_id: str | None = None
     #: The traceback without local variables, which could hold secrets.
-    trace: str | None = attrs.field(default=None, converter=attrs.converters.optional(_storable))
+    trace: str | None = attrs.field(default=None, converter=attrs.converters.optional(storable))
 
 
 @attrs.frozen(kw_only=True)

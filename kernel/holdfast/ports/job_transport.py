@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -23,6 +23,14 @@ class JobHint:
 
 class JobTransport(Protocol):
     """Hands jobs to workers. Losing, repeating, delaying or reordering hints costs latency and nothing else."""
+
+    def subscribe(self, callback: Callable[[timedelta], None]) -> Callable[[], None]:
+        """Call *callback* for hints that reach this process, with how long it is until the first of them is due.
+
+        It may be called from any thread and must not block; an error that it raises disturbs nobody. Return the
+        function that ends the calls; calling that again is harmless.
+        """
+        ...
 
     async def enqueue(self, hints: Sequence[JobHint]) -> None:
         """Tell workers that jobs are or will be READY; never raises for an unreachable broker."""
