@@ -1,0 +1,1 @@
+"""The words that workflows are written with, and the checks that turn them into a definition."""
