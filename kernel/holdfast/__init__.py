@@ -2,9 +2,9 @@
 
 from holdfast.authoring.batch import BatchStage, Pending
 from holdfast.authoring.context import Context
+from holdfast.authoring.flow import Flow, workflow
 from holdfast.authoring.registry import Registry
 from holdfast.authoring.stage import Stage, stage
-from holdfast.authoring.flow import Flow, workflow
 from holdfast.command import Settings
 from holdfast.commands.run_cancel import RunCancel
 from holdfast.commands.run_create import RunCreate, RunCreated

@@ -43,15 +43,6 @@ class JobOutcome(enum.Enum):
 
 
 @attrs.frozen(kw_only=True)
-class Following:
-    """The next job of the same run, already leased to the same worker."""
-
-    lease: Lease
-    #: Outputs that need not be read again, by stage id.
-    given: Mapping[str, Payload]
-
-
-@attrs.frozen(kw_only=True)
 class Attempted:
     """The committed outcome of one attempt."""
 
@@ -60,7 +51,8 @@ class Attempted:
     failure: Failure | None = None
     #: How long until the next attempt or poll.
     delay: timedelta | None = None
-    following: Following | None = None
+    #: The lease on the next job of the same run, when it went to the same worker.
+    following: Lease | None = None
 
 
 async def attempt(
@@ -93,7 +85,8 @@ async def attempt(
     return _attempted(decided, committed, lease=lease)
 
 
-@attrs.frozen(kw_only=True)
+# Not frozen, like `Leased`: both live within one attempt, and a frozen one takes twice as long to make.
+@attrs.define(kw_only=True)
 class _Decided:
     change: Change
     outcome: JobOutcome
@@ -202,10 +195,7 @@ def _attempted(decided: _Decided, committed: Committed, *, lease: Lease) -> Atte
     following = None
     for job in granted(decided.change, committed):
         assert job.grant is not None, "only granted jobs are taken on"
-        following = Following(
-            lease=_sticky(job.key, lease=lease, worker=job.grant.worker, queue=job.queue, limit=job.max_attempts),
-            given={} if decided.output is None else {lease.key.stage_id: decided.output},
-        )
+        following = _sticky(job.key, lease=lease, worker=job.grant.worker, queue=job.queue, limit=job.max_attempts)
     return Attempted(
         outcome=decided.outcome,
         output=decided.output,

@@ -19,7 +19,7 @@ from holdfast.errors import Rejected
 from holdfast.payloads import BlobArtifacts, text_of
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Leased:
     """A leased job with everything that is known about it before its body runs."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from holdfast.change import ZERO, Change, Committed, Duplicate, NewJob, Refusal, Requeue, Step, Suspend
 from holdfast.command import Ports
@@ -10,12 +10,12 @@ from holdfast.errors import CommitUnknown, LeaseLost
 from holdfast.ports.job_transport import JobHint
 
 
-def steps_of(change: Change, committed: Committed) -> Iterator[Step]:
-    """Yield the steps that really happened: the change-set's own and those of the gates it opened."""
-    yield change.step
-    for arrival in change.arrivals:
-        if arrival.gate in committed.opened:
-            yield arrival.step
+def steps_of(change: Change, committed: Committed) -> Sequence[Step]:
+    """Return the steps that really happened: the change-set's own and those of the gates it opened."""
+    if not change.arrivals:
+        return (change.step,)
+    opened = (arrival.step for arrival in change.arrivals if arrival.gate in committed.opened)
+    return (change.step, *opened)
 
 
 def granted(change: Change, committed: Committed) -> list[NewJob]:
@@ -80,7 +80,10 @@ async def announce(change: Change, committed: Committed, ports: Ports) -> None:
     """Tell transport and scheduler what became ready and when the next thing is due; hints only."""
     hints: list[JobHint] = []
     for step in steps_of(change, committed):
-        hints.extend(JobHint(key=job.key, queue=job.queue, delay=job.delay) for job in step.jobs if job.grant is None)
+        for job in step.jobs:
+            if job.grant is None:
+                hints.append(JobHint(key=job.key, queue=job.queue, delay=job.delay))
+                ports.scheduler.wake_in(job.delay)
         for timer in step.timers:
             ports.scheduler.wake_in(timer.delay)
     if isinstance(change.settle, (Requeue, Suspend)):
@@ -89,5 +92,3 @@ async def announce(change: Change, committed: Committed, ports: Ports) -> None:
         ports.scheduler.wake_in(ZERO)
     if hints:
         await ports.job_transport.enqueue(hints)
-        for hint in hints:
-            ports.scheduler.wake_in(hint.delay)

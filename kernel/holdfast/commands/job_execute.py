@@ -90,10 +90,10 @@ def _executed(attempted: Attempted, command: JobExecute) -> JobExecuted:
         next=None
         if following is None
         else JobExecute(
-            job=following.lease.key,
+            job=following.key,
             worker=command.worker,
-            lease=following.lease,
-            given=following.given,
+            lease=following,
+            given={command.job.stage_id: attempted.output} if attempted.output is not None else {},
             keep=command.keep,
             attend=command.attend,
         ),

@@ -61,7 +61,8 @@ STAGE_TRANSITIONS: Final[Mapping[StageStatus, frozenset[StageStatus]]] = {
 }
 
 
-@attrs.frozen(kw_only=True, order=True)
+# The hash is kept, because a key is looked up in many mappings while its job executes.
+@attrs.frozen(kw_only=True, order=True, cache_hash=True)
 class StageKey:
     """The identity of a stage instance."""
 
