@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 
 from holdfast.ports.outbox import Delivery, Stream
 from holdfast_adapters.memory.store import Store
 from holdfast_adapters.memory.streams import SinkStreams, StreamRow
+from holdfast_adapters.memory.undo import Undo
 
 
 class MemoryOutbox:
@@ -18,78 +20,91 @@ class MemoryOutbox:
 
     async def lease_streams(self, *, sink: str, limit: int, events: int, ttl: timedelta) -> Sequence[Stream]:
         """Lease streams with undelivered events, longest waiting first."""
-        with self._store.lock:
+        with self._store.transaction as undo:
             now = self._store.now()
-            streams = self._sink(sink)
-            streams.ripen(now)
-            leased: list[Stream] = []
+            streams = self._registered(sink)
+            leased: list[tuple[StreamRow, Stream]] = []
             left = events
-            while streams.waiting and len(leased) < limit and left > 0:
-                run_id = next(iter(streams.waiting))
-                del streams.waiting[run_id]
-                row = streams.streams.setdefault(run_id, StreamRow())
-                run = self._store.runs[run_id]
-                numbers = range(row.position + 1, min(row.position + left, len(run.events)) + 1)
-                if not numbers:
-                    continue
-                row.epoch += 1
-                row.lease_until = now + ttl
-                streams.leased[run_id] = row
-                left -= len(numbers)
-                leased.append(
-                    Stream(
-                        run_id=run_id,
-                        sink=sink,
-                        epoch=row.epoch,
-                        position=row.position,
-                        failures=row.failures,
-                        events=tuple(run.event(number) for number in numbers),
-                    )
-                )
-            return leased
+            while len(leased) < limit and left > 0:
+                first = streams.agenda.first()
+                if first is None or first[0] > now:
+                    break
+                stream = self._hand_out(streams, first[1], sink=sink, limit=left, undo=undo)
+                left -= len(stream.events)
+                leased.append((first[1], stream))
+            # Only now: with no time to live at all, a stream would come up again in the same call.
+            for row, _ in leased:
+                streams.wait(row, now + ttl)
+            return [stream for _, stream in leased]
 
-    def _sink(self, name: str) -> SinkStreams:
-        if name not in self._store.sinks:
-            streams = self._store.sinks[name] = SinkStreams()
-            for run_id in self._store.runs:
-                streams.tell(run_id)
-        return self._store.sinks[name]
+    def _registered(self, sink: str) -> SinkStreams:
+        """Return the streams of a sink; all runs there are wait for one that asks for the first time."""
+        if sink not in self._store.sinks:
+            self._store.sinks[sink] = SinkStreams(self._store.runs.values(), overgrown=self._store.overgrown)
+        return self._store.sinks[sink]
+
+    def _hand_out(self, streams: SinkStreams, row: StreamRow, *, sink: str, limit: int, undo: Undo) -> Stream:
+        assert row.due_at is not None, "a stream in the agenda is due at an instant"
+        assert row.has_more, "a stream without undelivered events is not in the agenda"
+        undo.append((streams.agenda.add, (row.due_at, row)))
+        undo.append((row.restore, row.saved()))
+        streams.rest(row)
+        row.epoch += 1
+        row.leased = True
+        return Stream(
+            run_id=row.run.header.id,
+            sink=sink,
+            epoch=row.epoch,
+            position=row.position,
+            failures=row.failures,
+            events=tuple(row.run.events_after(row.position, limit=limit)),
+        )
 
     async def settle_streams(self, deliveries: Sequence[Delivery]) -> Sequence[bool]:
         """Store positions and release leases."""
-        with self._store.lock:
+        with self._store.transaction as undo:
             now = self._store.now()
-            return [self._settle(delivery, now) for delivery in deliveries]
+            return [self._deliver(delivery, now, undo) for delivery in deliveries]
 
-    def _settle(self, delivery: Delivery, now: datetime) -> bool:
-        streams = self._sink(delivery.sink)
-        row = streams.streams.get(delivery.run_id)
-        if row is None or row.epoch != delivery.epoch or row.lease_until is None:
+    def _deliver(self, delivery: Delivery, now: datetime, undo: Undo) -> bool:
+        streams = self._store.sinks.get(delivery.sink)
+        row = None if streams is None else streams.streams.get(delivery.run_id)
+        if streams is None or row is None or not row.leased or row.epoch != delivery.epoch:
             return False
+        undo.append((row.restore, row.saved()))
+        row.leased = False
         row.position = delivery.position
         row.failures = delivery.failures
         row.error = delivery.error
-        row.lease_until = None
-        streams.leased.pop(delivery.run_id, None)
-        streams.waiting.pop(delivery.run_id, None)
-        row.parked = delivery.parked
         if delivery.parked:
+            undo.append((streams.parked.pop, (delivery.run_id, None)))
             streams.parked[delivery.run_id] = row
-        elif delivery.delay:
-            streams.delay(delivery.run_id, row, now + delivery.delay)
-        elif row.position < len(self._store.runs[delivery.run_id].events):
-            streams.tell(delivery.run_id)
+            row.parked = True
+            streams.rest(row)
+            return True
+        due_at = now + delivery.delay
+        row.not_before = due_at if delivery.delay else None
+        if row.has_more:
+            streams.wait(row, due_at)
+        else:
+            streams.rest(row)
         return True
 
     async def replay_parked(self, *, sink: str, limit: int) -> int:
-        """Make parked streams due again."""
-        with self._store.lock:
-            self._store.now()
-            streams = self._sink(sink)
-            replayed = list(streams.parked)[:limit]
-            for run_id in replayed:
-                row = streams.parked.pop(run_id)
+        """Make parked streams due again, those parked first before the others."""
+        with self._store.transaction as undo:
+            now = self._store.now()
+            streams = self._store.sinks.get(sink)
+            if streams is None:
+                return 0
+            parked = list(islice(streams.parked.items(), limit))
+            for run_id, row in parked:
+                undo.append((streams.parked.__setitem__, (run_id, row)))
+                undo.append((row.restore, row.saved()))
+                del streams.parked[run_id]
                 row.parked = False
                 row.failures = 0
-                streams.tell(run_id)
-            return len(replayed)
+                row.not_before = None
+                if row.has_more:
+                    streams.wait(row, now)
+            return len(parked)

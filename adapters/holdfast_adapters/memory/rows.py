@@ -4,21 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from holdfast.change import NewJob, NewLog, NewRun
+from holdfast.change import NewJob, NewRun
 from holdfast.entities.payload import Artifact, Payload
 from holdfast.entities.run import Failure, Run, RunStatus
-from holdfast.entities.stage import Lease, StageInstance, StageKey, StageStatus
+from holdfast.entities.stage import ExpiredLease, Lease, StageInstance, StageKey, StageStatus
 from holdfast.entities.timer import Timer
 from holdfast.events import Event, EventType
 from holdfast.ports.queries import Annotation, LogLine
+from holdfast_adapters.memory.agenda import Stamped
 
 #: An event as it is kept: its number is its place in the run's list.
-EventRow = tuple[EventType, datetime, StageKey | None, Mapping[str, Any]]
+EventRow = tuple[EventType, datetime, StageKey | None, Any]
+#: A stage instance within its run: stage, generation, item. Unlike a StageKey it is hashed without a Python call.
+Place = tuple[str, int, int]
+
+_NO_METRICS: Final[Mapping[str, float]] = {}
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 
 
-class InstanceRow:
+def place(key: StageKey) -> Place:
+    """Return the place of the stage instance within its run."""
+    return (key.stage_id, key.generation, key.item)
+
+
+def owned(value: Any) -> Any:
+    """Return a copy of a JSON value that shares nothing mutable with it.
+
+    Raises:
+        TypeError: If it is no JSON value; a database could not store it either.
+    """
+    if type(value) in _PLAIN:
+        return value
+    # A dict first: asking whether something is a Mapping is slow, and nearly all data of events are dicts.
+    if isinstance(value, (dict, Mapping)):
+        return {
+            name if type(name) is str else _name(name): member if type(member) in _PLAIN else owned(member)
+            for name, member in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [owned(member) for member in value]
+    if isinstance(value, (str, int, float)):
+        return value
+    raise TypeError(f"{value!r} is no JSON value")
+
+
+def _name(name: object) -> str:
+    if isinstance(name, str):
+        return name
+    raise TypeError(f"{name!r} is no name of a JSON member")
+
+
+class TimerRow(Stamped):
+    """A timer that is set."""
+
+    __slots__ = ("timer",)
+
+    def __init__(self, timer: Timer, *, stamp: int) -> None:
+        super().__init__(stamp)
+        self.timer = timer
+
+
+class InstanceRow(Stamped):
     """A stage instance: a live job first, a record once it is done."""
 
     __slots__ = (
@@ -33,11 +81,11 @@ class InstanceRow:
         "max_attempts",
         "metrics",
         "output",
+        "place",
         "priority",
         "queue",
         "run",
         "settled_epoch",
-        "stamp",
         "started_at",
         "state",
         "status",
@@ -45,18 +93,19 @@ class InstanceRow:
         "worker",
     )
 
-    def __init__(self, job: NewJob, run: RunRow, *, stamp: int) -> None:
+    def __init__(self, job: NewJob, run: RunRow, *, at: Place, stamp: int) -> None:
+        # Rows are made for every stage of every run: the call of a base class would be felt.
+        self.stamp = stamp
         self.key = job.key
+        self.place = at
         self.run = run
         self.queue = job.queue
         self.priority = job.priority
         self.max_attempts = job.max_attempts
-        #: Changes with every move, so that entries in heaps can tell that they are out of date.
-        self.stamp = stamp
         self.status = StageStatus.READY
-        self.attempt = 0
-        self.epoch = 0
-        self.settled_epoch: int | None = None
+        self.attempt = self.epoch = 0
+        #: The newest epoch under which the holder of the lease settled it; 0 for none.
+        self.settled_epoch = 0
         self.worker: str | None = None
         self.lease_until: datetime | None = None
         self.due_at: datetime | None = None
@@ -66,11 +115,11 @@ class InstanceRow:
         self.state: Payload | None = None
         self.output: Payload | None = None
         self.failure: Failure | None = None
-        self.metrics: Mapping[str, float] = {}
+        self.metrics = _NO_METRICS
         self.superseded = False
 
     def saved(self) -> tuple[Any, ...]:
-        """Return everything that moves, for `restore`."""
+        """Return everything that moves, as the arguments of `restore`."""
         return (
             self.stamp,
             self.status,
@@ -90,7 +139,7 @@ class InstanceRow:
             self.superseded,
         )
 
-    def restore(self, saved: tuple[Any, ...]) -> None:
+    def restore(self, *saved: Any) -> None:
         """Put back what `saved` returned."""
         (
             self.stamp,
@@ -127,6 +176,18 @@ class InstanceRow:
             overdue=overdue,
         )
 
+    def expired_lease(self) -> ExpiredLease:
+        """Return the lease on this job, which is past its end."""
+        assert self.worker is not None, "a leased job has a worker"
+        return ExpiredLease(
+            key=self.key,
+            epoch=self.epoch,
+            attempt=self.attempt,
+            max_attempts=self.max_attempts,
+            worker=self.worker,
+            status=self.status,
+        )
+
     def entity(self) -> StageInstance:
         """Return the instance as callers see it."""
         return StageInstance(
@@ -147,7 +208,7 @@ class InstanceRow:
         )
 
 
-class RunRow:
+class RunRow(Stamped):
     """A run with everything that belongs to it."""
 
     __slots__ = (
@@ -161,18 +222,19 @@ class RunRow:
         "generation",
         "header",
         "idempotency_key",
+        "instances",
         "jobs",
         "logs",
         "output_of",
-        "records",
+        "outputs",
         "started_at",
         "status",
         "timers",
         "version",
-        "visible",
     )
 
-    def __init__(self, new: NewRun, *, now: datetime) -> None:
+    def __init__(self, new: NewRun, *, now: datetime, stamp: int) -> None:
+        super().__init__(stamp)
         self.header = new.header
         self.idempotency_key = new.idempotency_key
         self.status = RunStatus.PENDING
@@ -184,20 +246,23 @@ class RunRow:
         self.started_at: datetime | None = None
         self.finished_at: datetime | None = None
         self.events: list[EventRow] = []
-        self.jobs: dict[StageKey, InstanceRow] = {}
-        self.records: dict[StageKey, InstanceRow] = {}
-        #: Completed records that no rerun superseded, by stage id.
-        self.visible: dict[str, InstanceRow] = {}
-        #: Arrivals so far by (generation, gate).
-        self.gates: dict[tuple[int, str], int] = {}
-        self.timers: dict[str, Timer] = {}
+        #: Every stage instance there ever was.
+        self.instances: dict[Place, InstanceRow] = {}
+        #: Those of them that are live.
+        self.jobs: dict[Place, InstanceRow] = {}
+        #: The completed ones with an output that no rerun superseded, by stage id.
+        self.outputs: dict[str, InstanceRow] = {}
+        #: Arrivals so far and arity, by generation and gate; an opened gate stays, so that it opens once.
+        self.gates: dict[tuple[int, str], tuple[int, int]] = {}
+        self.timers: dict[str, TimerRow] = {}
         self.artifacts: dict[str, Artifact] = {}
         self.annotations: list[Annotation] = []
-        self.logs: list[NewLog] = []
+        self.logs: list[LogLine] = []
 
-    def move(self) -> tuple[Any, ...]:
-        """Return everything of the run itself that a change-set moves, for `move_back`."""
+    def saved(self) -> tuple[Any, ...]:
+        """Return everything of the run itself that moves, as the arguments of `restore`."""
         return (
+            self.stamp,
             self.status,
             self.version,
             self.generation,
@@ -205,11 +270,13 @@ class RunRow:
             self.failure,
             self.started_at,
             self.finished_at,
+            len(self.events),
         )
 
-    def move_back(self, moved: tuple[Any, ...]) -> None:
-        """Put back what `move` returned."""
+    def restore(self, *saved: Any) -> None:
+        """Put back what `saved` returned and forget the events told since."""
         (
+            self.stamp,
             self.status,
             self.version,
             self.generation,
@@ -217,7 +284,9 @@ class RunRow:
             self.failure,
             self.started_at,
             self.finished_at,
-        ) = moved
+            told,
+        ) = saved
+        del self.events[told:]
 
     def entity(self) -> Run:
         """Return the run as callers see it."""
@@ -235,30 +304,10 @@ class RunRow:
             finished_at=self.finished_at,
         )
 
-    def event(self, number: int) -> Event:
-        """Return the event of that number."""
-        kind, at, key, data = self.events[number - 1]
-        return Event(run_id=self.header.id, number=number, type=kind, at=at, key=key, data=owned(data))
-
-    def log_lines(self, limit: int) -> list[LogLine]:
-        """Return the newest *limit* log lines, oldest first."""
+    def events_after(self, position: int, *, limit: int) -> list[Event]:
+        """Return at most *limit* events with numbers above *position*."""
+        run_id = self.header.id
         return [
-            LogLine(
-                key=line.key,
-                attempt=line.attempt,
-                level=line.level,
-                message=line.message,
-                data=owned(line.data),
-                at=line.at,
-            )
-            for line in self.logs[-limit:]
+            Event(run_id=run_id, number=number, type=kind, at=at, key=key, data=owned(data))
+            for number, (kind, at, key, data) in enumerate(self.events[position : position + limit], position + 1)
         ]
-
-
-def owned(value: Any) -> Any:
-    """Return a copy of a JSON value that shares nothing mutable with it."""
-    if isinstance(value, Mapping):
-        return {name: owned(member) for name, member in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [owned(member) for member in value]
-    return value

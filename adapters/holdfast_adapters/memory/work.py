@@ -10,8 +10,9 @@ from holdfast.entities.stage import ExpiredLease, Lease, StageKey, StageStatus
 from holdfast.entities.timer import Timer
 from holdfast.events import EventType
 from holdfast.ports.work import KnownWorkflow, LeaseRef, LeaseRequest
-from holdfast_adapters.memory.rows import InstanceRow
+from holdfast_adapters.memory.rows import InstanceRow, place
 from holdfast_adapters.memory.store import Lane, Store
+from holdfast_adapters.memory.undo import Undo
 
 
 class MemoryWork:
@@ -22,96 +23,89 @@ class MemoryWork:
 
     async def list_pending(self, *, limit: int, known: frozenset[KnownWorkflow]) -> Sequence[Run]:
         """Return pending runs of known versions, highest priority, then oldest, first."""
-        with self._store.lock:
+        with self._store.transaction:
             self._store.now()
-            return [row.entity() for row in self._store.pending(limit=limit, known=known)]
+            return [row.entity() for row in self._store.list_pending(limit=limit, known=known)]
 
     async def lease(self, request: LeaseRequest) -> Sequence[Lease]:
         """Grant leases on jobs that are due."""
+
+        def wanted(lane: Lane) -> bool:
+            workflow_id, version, queue, status = lane
+            return queue in request.queues and status in request.statuses and (workflow_id, version) in request.known
+
         leases: list[Lease] = []
-        with self._store.lock:
+        with self._store.transaction as undo:
             now = self._store.now()
             if request.limit < 1:
                 return leases
-            for row in self._store.due(now=now, wanted=lambda lane: _wants(request, lane)):
-                leases.append(self._grant(row, worker=request.worker, ttl=request.ttl, now=now))
+            for agenda, urgency, row in self._store.due(now, wanted=wanted):
+                # The entry in the lane is dropped once the row moves, so an undo must add it again.
+                undo.append((agenda.add, (urgency, row)))
+                leases.append(self._grant(row, worker=request.worker, until=now + request.ttl, now=now, undo=undo))
                 if len(leases) >= request.limit:
                     break
         return leases
 
     async def lease_one(self, key: StageKey, *, worker: str, ttl: timedelta) -> Lease | None:
         """Grant the lease on exactly this job, if it is eligible."""
-        with self._store.lock:
+        with self._store.transaction as undo:
             now = self._store.now()
             run = self._store.runs.get(key.run_id)
-            row = None if run is None else run.jobs.get(key)
-            if row is None or row.lease_until is not None or row.due_at is None or row.due_at > now:
+            row = None if run is None else run.jobs.get(place(key))
+            if row is None or row.due_at is None or row.due_at > now:
                 return None
-            return self._grant(row, worker=worker, ttl=ttl, now=now)
+            return self._grant(row, worker=worker, until=now + ttl, now=now, undo=undo)
 
-    def _grant(self, row: InstanceRow, *, worker: str, ttl: timedelta, now: datetime) -> Lease:
+    def _grant(self, row: InstanceRow, *, worker: str, until: datetime, now: datetime, undo: Undo) -> Lease:
         store, run = self._store, row.run
+        undo.append((run.restore, run.saved()))
+        undo.append((row.restore, row.saved()))
         row.stamp = store.stamp()
         row.epoch += 1
         row.attempt += 1
         row.worker = worker
-        row.lease_until = now + ttl
+        row.lease_until = until
         row.started_at = now
         row.due_at = None
+        store.leases.add(until, row)
+        run.version += 1
         if row.status is StageStatus.READY:
             row.status = StageStatus.RUNNING
             run.events.append((EventType.STAGE_STARTED, now, row.key, {"attempt": row.attempt, "worker": worker}))
             for sink in store.sinks.values():
-                sink.tell(run.header.id)
-        run.version += 1
-        store.leased[row.key] = row
+                sink.tell(run, now, undo)
         return row.lease(overdue=row.give_up_at is not None and row.give_up_at <= now)
 
     async def extend(self, leases: Sequence[LeaseRef], *, ttl: timedelta) -> Sequence[LeaseRef]:
         """Extend leases and return those that are lost."""
-        with self._store.lock:
+        with self._store.transaction as undo:
             until = self._store.now() + ttl
-            lost: list[LeaseRef] = []
-            for ref in leases:
-                row = self._store.leased.get(ref.key)
-                if row is None or row.epoch != ref.epoch:
-                    lost.append(ref)
-                else:
-                    row.lease_until = until
-            return lost
+            return [ref for ref in leases if not self._extend(ref, until=until, undo=undo)]
+
+    def _extend(self, ref: LeaseRef, *, until: datetime, undo: Undo) -> bool:
+        run = self._store.runs.get(ref.key.run_id)
+        row = None if run is None else run.jobs.get(place(ref.key))
+        if row is None or row.lease_until is None or row.epoch != ref.epoch:
+            return False
+        undo.append((row.restore, row.saved()))
+        row.stamp = self._store.stamp()
+        row.lease_until = until
+        self._store.leases.add(until, row)
+        return True
 
     async def list_expired(self, *, limit: int) -> Sequence[ExpiredLease]:
         """Return leases that are past their end, longest past first."""
-        with self._store.lock:
-            now = self._store.now()
-            ended = [(row.lease_until, row) for row in self._store.leased.values() if row.lease_until is not None]
-            expired = sorted((until, row.key, row) for until, row in ended if until <= now)
-            return [_expired(row) for _, _, row in expired[:limit]]
+        with self._store.transaction:
+            rows = self._store.leases.earliest(limit, until=self._store.now())
+            return [row.expired_lease() for row in rows]
 
     async def list_due_timers(self, *, limit: int) -> Sequence[Timer]:
         """Return timers whose instant has come, earliest first."""
-        with self._store.lock:
-            due = self._store.due_timers(now=self._store.now(), limit=limit)
-            return [self._store.runs[run_id].timers[timer_id] for run_id, timer_id in due]
+        with self._store.transaction:
+            return [row.timer for row in self._store.timers.earliest(limit, until=self._store.now())]
 
     async def next_due(self) -> timedelta | None:
         """Return how long it is until something is due."""
-        with self._store.lock:
+        with self._store.transaction:
             return self._store.next_due(self._store.now())
-
-
-def _wants(request: LeaseRequest, lane: Lane) -> bool:
-    workflow_id, version, queue, status = lane
-    return (workflow_id, version) in request.known and queue in request.queues and status in request.statuses
-
-
-def _expired(row: InstanceRow) -> ExpiredLease:
-    assert row.worker is not None, "a leased job has a worker"
-    return ExpiredLease(
-        key=row.key,
-        epoch=row.epoch,
-        attempt=row.attempt,
-        max_attempts=row.max_attempts,
-        worker=row.worker,
-        status=row.status,
-    )
