@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import attrs
-
 from holdfast.change import PENDING, Change, NewTimer, RunPatch
-from holdfast.decide.open import Keep, ready
+from holdfast.decide.open import Keep, Opened, ready
 from holdfast.entities.definition import Definition
 from holdfast.entities.run import Run, RunStatus
 from holdfast.entities.timer import TimerKind
@@ -17,14 +15,12 @@ DEADLINE = "deadline"
 
 def admit(run: Run, *, definition: Definition, keep: Keep | None = None) -> Change:
     """Return the change-set that makes *run* RUNNING and its entry stages live."""
-    entry = ready(definition.entry, definition=definition, header=run.header, generation=run.generation, keep=keep)
-    step = attrs.evolve(
-        entry,
+    opened = Opened(
         run=RunPatch(status=RunStatus.RUNNING),
-        timers=deadline(definition),
-        events=(NewEvent(type=EventType.RUN_STARTED, data={"generation": run.generation}), *entry.events),
+        events=[NewEvent(type=EventType.RUN_STARTED, data={"generation": run.generation})],
     )
-    return Change(run_id=run.id, require=PENDING, step=step)
+    ready(definition.entry, opened, definition=definition, header=run.header, generation=run.generation, keep=keep)
+    return Change(run_id=run.id, require=PENDING, step=opened.step(timers=deadline(definition)))
 
 
 def deadline(definition: Definition) -> tuple[NewTimer, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import attrs
 
-from holdfast.change import Arrival, Change, Fence, Finish, NewAnnotation, NewLog, Step
-from holdfast.decide.open import Keep, open_gate
+from holdfast.change import Arrival, Change, Fence, Finish, NewAnnotation, NewLog
+from holdfast.decide.open import Keep, Opened, open_gate
 from holdfast.entities.definition import Definition
 from holdfast.entities.payload import Artifact, Payload
 from holdfast.entities.stage import Lease, StageStatus
@@ -42,31 +42,23 @@ def advance(
     parallel commute and whichever comes last opens the gate.
     """
     key = lease.key
-    completed = NewEvent(type=EventType.STAGE_COMPLETED, key=key, data={"attempt": lease.attempt})
-    step = Step(events=(*left.events, completed))
+    opened = Opened(
+        events=[*left.events, NewEvent(type=EventType.STAGE_COMPLETED, key=key, data={"attempt": lease.attempt})]
+    )
     arrivals: list[Arrival] = []
     for gate in definition.gates_behind[key.stage_id]:
-        opening = open_gate(gate, definition=definition, header=lease.run, generation=key.generation, keep=keep)
-        if len(gate.sources) == 1:
-            step = _joined(step, opening)
-        else:
-            arrivals.append(Arrival(gate=gate.id, generation=key.generation, arity=len(gate.sources), step=opening))
+        arity = len(gate.sources)
+        behind = opened if arity == 1 else Opened()
+        open_gate(gate, behind, definition=definition, header=lease.run, generation=key.generation, keep=keep)
+        if arity > 1:
+            arrivals.append(Arrival(gate=gate.id, generation=key.generation, arity=arity, step=behind.step()))
     return Change(
         run_id=key.run_id,
         fence=Fence(key=key, epoch=lease.epoch),
         settle=Finish(status=StageStatus.COMPLETED, output=output, metrics=left.metrics),
-        step=step,
+        step=opened.step(),
         arrivals=tuple(arrivals),
         artifacts=left.artifacts,
         annotations=left.annotations,
         logs=left.logs,
-    )
-
-
-def _joined(first: Step, second: Step) -> Step:
-    return Step(
-        run=second.run or first.run,
-        jobs=first.jobs + second.jobs,
-        timers=first.timers + second.timers,
-        events=first.events + second.events,
     )

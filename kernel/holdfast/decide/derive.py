@@ -10,7 +10,7 @@ import attrs
 
 from holdfast.change import Change, Require, Step
 from holdfast.decide.fail import failing
-from holdfast.decide.open import open_gate
+from holdfast.decide.open import Opened, open_gate
 from holdfast.entities.definition import Definition, Gate
 from holdfast.entities.run import Failure, RunStatus
 from holdfast.entities.snapshot import RunSnapshot
@@ -33,8 +33,9 @@ def derive(snapshot: RunSnapshot, *, definition: Definition) -> Change | None:
     gate = _unopened(snapshot, definition=definition)
     if gate is None:
         return None
-    step = open_gate(gate, definition=definition, header=run.header, generation=run.generation)
-    return Change(run_id=run.id, require=require, step=step)
+    opened = Opened()
+    open_gate(gate, opened, definition=definition, header=run.header, generation=run.generation)
+    return Change(run_id=run.id, require=require, step=opened.step())
 
 
 def _failed(stage: StageInstance, *, failure: Failure) -> Step:

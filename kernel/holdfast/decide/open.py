@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from holdfast.change import Grant, NewJob, RunPatch, Step
+from holdfast.change import Grant, NewJob, NewTimer, RunPatch, Step
 from holdfast.entities.definition import Definition, Gate
 from holdfast.entities.run import RunHeader, RunStatus
 from holdfast.entities.stage import StageKey
@@ -19,29 +19,40 @@ class Keep:
     queues: frozenset[str]
 
 
+@attrs.define
+class Opened:
+    """What opening gates adds to a step, gathered before the step is made."""
+
+    jobs: list[NewJob] = attrs.field(factory=list)
+    events: list[NewEvent] = attrs.field(factory=list)
+    run: RunPatch | None = None
+
+    def step(self, *, timers: tuple[NewTimer, ...] = ()) -> Step:
+        """Return all of it as one step."""
+        return Step(run=self.run, jobs=tuple(self.jobs), timers=timers, events=tuple(self.events))
+
+
 def open_gate(
-    gate: Gate, *, definition: Definition, header: RunHeader, generation: int, keep: Keep | None = None
-) -> Step:
-    """Return what follows from the opening of *gate*."""
-    if not gate.targets:
-        return Step(
-            run=RunPatch(status=RunStatus.COMPLETED, output_of=definition.final),
-            events=(NewEvent(type=EventType.RUN_COMPLETED, data={"outputOf": list(definition.final)}),),
-        )
-    return ready(gate.targets, definition=definition, header=header, generation=generation, keep=keep)
+    gate: Gate, opened: Opened, *, definition: Definition, header: RunHeader, generation: int, keep: Keep | None = None
+) -> None:
+    """Add to *opened* what follows from the opening of *gate*: the run's end, or its targets become live."""
+    if gate.targets:
+        ready(gate.targets, opened, definition=definition, header=header, generation=generation, keep=keep)
+        return
+    opened.run = RunPatch(status=RunStatus.COMPLETED, output_of=definition.final)
+    opened.events.append(NewEvent(type=EventType.RUN_COMPLETED, data={"outputOf": list(definition.final)}))
 
 
 def ready(
     stage_ids: tuple[str, ...],
+    opened: Opened,
     *,
     definition: Definition,
     header: RunHeader,
     generation: int,
     keep: Keep | None = None,
-) -> Step:
-    """Return the step that makes these stages live, the first that *keep* can take already leased to its worker."""
-    jobs: list[NewJob] = []
-    events: list[NewEvent] = []
+) -> None:
+    """Add to *opened* that these stages become live, the first that *keep* can take already leased to its worker."""
     for stage_id in stage_ids:
         spec = definition.stages[stage_id]
         key = StageKey(run_id=header.id, stage_id=stage_id, generation=generation)
@@ -49,10 +60,10 @@ def ready(
         if grant is not None:
             keep = None
             data = {"attempt": 1, "worker": grant.worker}
-            events.append(NewEvent(type=EventType.STAGE_STARTED, key=key, data=data))
+            opened.events.append(NewEvent(type=EventType.STAGE_STARTED, key=key, data=data))
         else:
-            events.append(NewEvent(type=EventType.STAGE_READY, key=key))
-        jobs.append(
+            opened.events.append(NewEvent(type=EventType.STAGE_READY, key=key))
+        opened.jobs.append(
             NewJob(
                 key=key,
                 workflow_id=header.workflow_id,
@@ -63,4 +74,3 @@ def ready(
                 grant=grant,
             )
         )
-    return Step(jobs=tuple(jobs), events=tuple(events))

@@ -6,7 +6,7 @@ import attrs
 
 from holdfast.change import Change, Require, RunPatch
 from holdfast.decide.admit import deadline
-from holdfast.decide.open import ready
+from holdfast.decide.open import Opened, ready
 from holdfast.entities.definition import Definition
 from holdfast.entities.run import TERMINAL_RUN, RunStatus
 from holdfast.entities.snapshot import RunSnapshot
@@ -45,19 +45,16 @@ def rerun(snapshot: RunSnapshot, *, definition: Definition, stage_id: str) -> Re
     _require_completed(snapshot, definition=definition, again=again, stage_id=stage_id)
     generation = run.generation + 1
     group = definition.groups[definition.stages[stage_id].group - 1]
-    step = ready(group, definition=definition, header=run.header, generation=generation)
-    told = NewEvent(
-        type=EventType.RUN_RERUN, data={"fromStage": stage_id, "generation": generation, "stages": list(again)}
+    told = {"fromStage": stage_id, "generation": generation, "stages": list(again)}
+    opened = Opened(
+        run=RunPatch(status=RunStatus.RUNNING, generation=generation),
+        events=[NewEvent(type=EventType.RUN_RERUN, data=told)],
     )
+    ready(group, opened, definition=definition, header=run.header, generation=generation)
     change = Change(
         run_id=run.id,
         require=Require(statuses=TERMINAL_RUN, version=run.version),
-        step=attrs.evolve(
-            step,
-            run=RunPatch(status=RunStatus.RUNNING, generation=generation),
-            timers=deadline(definition),
-            events=(told, *step.events),
-        ),
+        step=opened.step(timers=deadline(definition)),
         supersede=again,
     )
     return Rerun(change=change, generation=generation, stage_ids=again)
