@@ -15,7 +15,6 @@ from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from typing import Annotated, Any, Final, Literal, NewType, TypeVar, Union, cast, get_args, get_origin
-from uuid import UUID
 
 import typing_extensions
 
@@ -33,13 +32,13 @@ class _Look(enum.Enum):
     MODEL = "model"
 
 
-#: Exact classes; Decimal is absent because it reads text and numbers alike.
+#: What the commonest classes look like. Decimal is not among them because it reads text and numbers alike.
 _LOOKS: Final[Mapping[type, _Look]] = {
     types.NoneType: _Look.NULL,
     bool: _Look.BOOLEAN,
     int: _Look.INTEGER,
     float: _Look.NUMBER,
-    **dict.fromkeys((str, bytes, bytearray, datetime, date, time, timedelta, UUID), _Look.TEXT),
+    **dict.fromkeys((str, bytes, bytearray, datetime, date, time, timedelta), _Look.TEXT),
 }
 
 #: Pairs of looks that are not the same and yet fit.

@@ -28,16 +28,18 @@ class Survey:
     obstacles: tuple[str, ...]
     #: Whether the type holds sets, whose order differs from process to process.
     has_sets: bool
+    #: Whether it holds values of any type.
+    has_any: bool
 
 
 def survey(schema: Mapping[str, Any]) -> Survey:
     """Look through the core schema of a type."""
     obstacles: dict[str, None] = {}
-    has_sets = False
+    kinds: set[str] = set()
     for place in _places(schema):
-        has_sets = has_sets or place.kind in _SETS
+        kinds.add(place.kind)
         obstacles.update(dict.fromkeys(_obstacles(place)))
-    return Survey(obstacles=tuple(obstacles), has_sets=has_sets)
+    return Survey(obstacles=tuple(obstacles), has_sets=not kinds.isdisjoint(_SETS), has_any="any" in kinds)
 
 
 @attrs.frozen(kw_only=True)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Final, NewType, cast
 
 import attrs
-from pydantic import ConfigDict, RootModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUndefinedAnnotation, PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator, ValidationError, from_json
 
-from holdfast.codec.canonical import TOO_DEEP, unreadable, write
+from holdfast.codec.canonical import NOT_FINITE, TOO_DEEP, unreadable, write
 from holdfast.codec.narrowing import is_array, is_collection, is_dict, is_mapping
 from holdfast.codec.problems import MAX_FOREIGN, cut, field_problems_of, problems_of
 from holdfast.codec.quick import Quick, quick_writer
 from holdfast.codec.refusals import UnresolvedName, unstorable
 from holdfast.codec.spelling import type_name
-from holdfast.codec.survey import survey
+from holdfast.codec.survey import Survey, survey
 from holdfast.errors import InvalidInput
 
 #: Holds where no model says otherwise; a model's own config decides how its bytes are written.
-_CONFIG: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+_CONFIG: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
 #: So many types are kept at hand; the least recently used go first.
 _CACHED: Final = 1_024
 
@@ -58,7 +60,7 @@ class TypedPayload:
     name: str
     annotation: Any
     adapter: TypeAdapter[Any] = attrs.field(repr=False)
-    has_sets: bool
+    survey: Survey = attrs.field(repr=False)
     _serializer: SchemaSerializer = attrs.field(
         init=False, repr=False, default=attrs.Factory(_serializer_of, takes_self=True)
     )
@@ -73,6 +75,9 @@ class TypedPayload:
         validation: what is stored is written from what the first text was read back as.
         """
         text = self._write(value, what=what)
+        if self.survey.has_any and "null" in text and _has_infinity(value):
+            # Where anything may stand, pydantic writes these as null.
+            raise InvalidInput(what, [NOT_FINITE])
         canonical = self._write(self.decode(text, what=what), what=what)
         if canonical != text:
             self.decode(canonical, what=what)
@@ -113,7 +118,7 @@ class TypedPayload:
     def _write(self, value: object, *, what: str) -> str:
         try:
             plain = self._serializer.to_python(value, mode="json", round_trip=True, by_alias=False, warnings=False)
-            if self.has_sets:
+            if self.survey.has_sets:
                 plain = _with_sorted_sets(value, plain)
         except UnicodeDecodeError:
             problem = "it holds bytes that are not UTF-8; set ser_json_bytes and val_json_bytes to base64 in its config"
@@ -130,6 +135,25 @@ class _Schema(GenerateJsonSchema):
     """Writes schemas without warning of defaults that have no JSON form; those are refused elsewhere."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012  # pydantic declares it so
+
+
+def _has_infinity(value: object) -> bool:
+    """Return whether NaN or an infinity is anywhere in *value*, which a serializer has found to be a tree."""
+    pending = [value]
+    while pending:
+        part: Any = pending.pop()
+        if isinstance(part, float):
+            if not isfinite(part):
+                return True
+        elif is_mapping(part):
+            pending += part.values()
+        elif is_collection(part) and not isinstance(part, str | bytes):
+            pending += part
+        elif isinstance(part, BaseModel):
+            pending += [*vars(part).values(), part.model_extra]
+        elif is_dataclass(part):
+            pending += [getattr(part, field.name, None) for field in fields(part)]
+    return False
 
 
 def _unwritable(error: Exception) -> str:
@@ -177,7 +201,20 @@ class PlainPayload(TypedPayload):
             text = self.quick(value)
         except (InvalidInput, ValueError):
             text = None
-        return super().encode(value, what=what) if text is None else text
+        return self._validated(value, what=what) if text is None else text
+
+    def _validated(self, value: object, *, what: str) -> str:
+        try:
+            plain = self._validator.validate_python(value)
+        except ValidationError as error:
+            problems = problems_of(error)
+        except Exception as error:  # noqa: BLE001  # a value may do anything when it is looked at
+            problems = [_foreign("value", error)]
+        else:
+            text = write(plain, what=what)
+            self.decode(text, what=what)
+            return text
+        raise InvalidInput(what, problems)
 
 
 def declared_type(annotation: Any, *, what: str, source: str) -> TypedPayload:
@@ -222,8 +259,8 @@ def _built(annotation: Any) -> TypedPayload:
         raise Unstorable(found.obstacles)
     name, quick = type_name(annotation), quick_writer(annotation)
     if quick is not None:
-        return PlainPayload(name=name, annotation=annotation, adapter=adapter, has_sets=False, quick=quick)
-    return TypedPayload(name=name, annotation=annotation, adapter=adapter, has_sets=found.has_sets)
+        return PlainPayload(name=name, annotation=annotation, adapter=adapter, survey=found, quick=quick)
+    return TypedPayload(name=name, annotation=annotation, adapter=adapter, survey=found)
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:

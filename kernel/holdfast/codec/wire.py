@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from math import isfinite
-from typing import TYPE_CHECKING, Any, TypeVar, get_origin, get_type_hints
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 
@@ -108,7 +110,7 @@ def _words(error: BaseException) -> str:
         names = ", ".join(sorted(cut(str(name), MAX_NAME) for name in error.extra_fields))
         return f"there is no field {cut(names, 3 * MAX_NAME)}"
     if isinstance(error, KeyError):
-        return f"{camel(str(error.args[0]))} is missing"
+        return "is missing"
     if isinstance(error, _Unfit):
         return str(error)
     return cut(f"is not valid: {error}", 80)
@@ -118,10 +120,11 @@ def _words(error: BaseException) -> str:
 def _converter() -> Converter:
     """Build the converter on first use: importing cattrs takes a third of the time that the whole front door may."""
     from cattrs import Converter
-    from cattrs.cols import homogenous_tuple_structure_factory, is_mapping, is_sequence, list_structure_factory
+    from cattrs.cols import homogenous_tuple_structure_factory, is_mapping, is_sequence
+    from cattrs.cols import list_structure_factory as list_factory
     from cattrs.cols import mapping_structure_factory as mapping_factory
 
-    made = Converter(forbid_extra_keys=True)
+    made = Converter(forbid_extra_keys=True, unstruct_collection_overrides={AbstractSet: list})
     for kind, words in ((str, "text"), (int, "an integer"), (bool, "true or false")):
         made.register_structure_hook(kind, _exactly(kind, words))
     made.register_structure_hook(float, _number)
@@ -132,13 +135,18 @@ def _converter() -> Converter:
     made.register_structure_hook_func(_is_enum, _member)
 
     def sequence(kind: Any) -> Hook:
-        make = homogenous_tuple_structure_factory if get_origin(kind) is tuple else list_structure_factory
+        make = homogenous_tuple_structure_factory if get_origin(kind) is tuple else list_factory
         return _of_kind(list | tuple, "a list", make(kind, made))
+
+    def unordered(kind: Any) -> Hook:
+        read = sequence(GenericAlias(list, get_args(kind)))
+        return lambda value, _: frozenset(read(value, None))
 
     def mapping(kind: Any) -> Hook:
         return _of_kind(Mapping, "an object", mapping_factory(kind, made))
 
     made.register_structure_hook_factory(is_sequence, sequence)
+    made.register_structure_hook_factory(_is_set, unordered)
     made.register_structure_hook_factory(is_mapping, mapping)
     _register_attrs(made)
     return made
@@ -166,6 +174,10 @@ def _register_attrs(made: Converter) -> None:
 
 def _holds_function(annotation: Any) -> bool:
     return get_origin(annotation) is get_origin(Callable[[], None])
+
+
+def _is_set(kind: Any) -> bool:
+    return get_origin(kind) in {set, frozenset, AbstractSet}
 
 
 def _is_enum(kind: Any) -> bool:
