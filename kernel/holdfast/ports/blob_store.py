@@ -9,9 +9,9 @@ from typing import Protocol
 class BlobStore(Protocol):
     """Keeps bytes behind keys; keys are made of ids and digests only, so no user text reaches a path.
 
-    A key is one or more parts with slashes between them, at most 1024 bytes in all, and none is a folder of another. A
-    part holds letters, digits and ``_ . @ = + ~ -``, does not begin with a dot, and is at most 250 bytes long. Any other
-    key raises `InvalidInput`, so that none leaves the store's root or means something else in another store.
+    A key is one or more parts with slashes between them, at most 1024 bytes in all, and none is a folder of another.
+    A part holds letters, digits and ``_ . @ = + ~ -``, does not begin with a dot, and is at most 250 bytes long. Any
+    other key raises `InvalidInput`, so that none leaves the store's root or means something else in another store.
     """
 
     async def put(self, key: str, data: bytes) -> None:
