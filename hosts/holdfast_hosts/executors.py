@@ -1,0 +1,123 @@
+"""Where stage bodies run in a process with an event loop: async ones on the loop, sync ones in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import attrs
+
+from holdfast.entities.definition import Calling
+from holdfast.executing import crashed
+from holdfast.ports.executor import BodyCall, StageTimeout
+
+
+class HostExecutor:
+    """Runs async bodies on the event loop and sync bodies in a pool of threads of its own.
+
+    A timeout or a cancellation interrupts an async body at its next await. A thread cannot be interrupted: the caller
+    stops waiting at once, while the function runs on and holds its thread until it returns, so long sync functions
+    should look at ``ctx.cancelled``. The time that a function waits for a thread counts against its timeout, so
+    functions that never return make others time out rather than wait for ever; what timed out or was cancelled while
+    it waited is never called.
+
+    Args:
+        threads: How many sync bodies run at once.
+    """
+
+    def __init__(self, *, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="holdfast-stage")
+
+    async def run(self, call: BodyCall) -> Any:
+        """Call the body, await it if it is async, and return its value.
+
+        Raises:
+            StageTimeout: If it took longer than *call.timeout*.
+            StageCrashed: If it raised something that is not an `Exception`; a cancellation from outside is none.
+            Exception: What it raised.
+        """
+        task = asyncio.current_task()
+        try:
+            if call.timeout is not None:
+                return await self._run_within(call, limit=call.timeout)
+            if call.body.calling is Calling.ASYNC:
+                return await call.body.function(*call.arguments)
+            return await self._run_in_thread(call)
+        except Exception:
+            raise
+        except BaseException as error:
+            if _is_from_outside(error, task):
+                raise
+            raise crashed(error) from error
+
+    def close(self) -> None:
+        """Let the threads end with what they execute; call it when nobody waits for an outcome any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _run_within(self, call: BodyCall, *, limit: timedelta) -> Any:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + limit.total_seconds()
+        scope = asyncio.timeout_at(end)
+        try:
+            async with scope:
+                if call.body.calling is Calling.ASYNC:
+                    value = await call.body.function(*call.arguments)
+                else:
+                    value = await self._run_in_thread(call)
+        except asyncio.CancelledError:
+            # Somebody else cancelled too, and that goes before.
+            raise
+        except BaseException as error:
+            # Whatever a body answers to being interrupted, it was interrupted; any other TimeoutError is its own.
+            if scope.expired():
+                raise StageTimeout(limit) from error
+            raise
+        # A body that swallowed the interruption, or blocked the loop so that none could come, took too long as well.
+        if scope.expired() or loop.time() > end:
+            raise StageTimeout(limit)
+        return value
+
+    async def _run_in_thread(self, call: BodyCall) -> Any:
+        context = contextvars.copy_context()
+        outcome = await asyncio.get_running_loop().run_in_executor(self._pool, lambda: context.run(_outcome, call))
+        if outcome.error is None:
+            return outcome.value
+        try:
+            raise outcome.error
+        finally:
+            # The error's traceback holds this frame; without the name there is no cycle that keeps the arguments alive.
+            del outcome
+
+
+@attrs.frozen(kw_only=True)
+class _Outcome:
+    """What became of a call in a thread, as a value, because a future takes a cancellation or StopIteration amiss."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+def _outcome(call: BodyCall) -> _Outcome:
+    try:
+        return _Outcome(value=call.body.function(*call.arguments))
+    except Exception as error:  # noqa: BLE001 - it is raised again where the call is awaited
+        return _Outcome(error=error)
+    except BaseException as error:  # noqa: BLE001 - it must end neither the thread nor the process
+        crash = crashed(error)
+        crash.__cause__ = error
+        return _Outcome(error=crash)
+
+
+def _is_from_outside(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
+    """Return whether *error* was thrown into the body by its host: a cancellation or the closing of the coroutine."""
+    try:
+        running = asyncio.current_task()
+    except RuntimeError:
+        running = None
+    if running is not task:
+        # Only a closing runs elsewhere than in the task.
+        return isinstance(error, GeneratorExit)
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
