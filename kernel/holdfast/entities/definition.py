@@ -161,6 +161,11 @@ class Definition:
         """The gates that each stage feeds, by stage id."""
         return {stage_id: tuple(gate for gate in self.gates if stage_id in gate.sources) for stage_id in self.stages}
 
+    def previous(self, stage_id: str) -> str | None:
+        """Return the stage before *stage_id* in definition order; None for the first."""
+        index = self.stages[stage_id].index
+        return tuple(self.stages)[index - 1] if index else None
+
     def from_stage_on(self, stage_id: str) -> tuple[str, ...]:
         """Return every stage of the execution group of *stage_id* and of all later groups."""
         first = self.stages[stage_id].group
