@@ -75,21 +75,28 @@ class Agenda(Generic[OrderT, RowT]):
         heapq.heappop(self._entries)
 
     def earliest(self, limit: int, *, until: OrderT | None = None) -> list[RowT]:
-        """Return the first *limit* rows, those later than *until* left out; they go on waiting."""
-        taken: list[tuple[OrderT, int, RowT]] = []
+        """Return the first *limit* rows, those later than *until* left out; they go on waiting.
+
+        The heap is walked, not emptied: its entries below any other come no earlier than that one.
+        """
         entries = self._entries
-        try:
-            while len(taken) < limit and self.first() is not None and not (until is not None and until < entries[0][0]):
-                taken.append(entries[0])
-                heapq.heappop(entries)
-        finally:
-            for entry in taken:
-                heapq.heappush(entries, entry)
-        return [row for _, _, row in taken]
+        found: list[RowT] = []
+        ahead = [(entries[0], 0)] if entries else []
+        while ahead and len(found) < limit:
+            (order, stamp, row), index = heapq.heappop(ahead)
+            if until is not None and until < order:
+                break
+            # An undo may have left a second entry, which is the very next.
+            if stamp == row.stamp and not (found and found[-1] is row):
+                found.append(row)
+            for below in (2 * index + 1, 2 * index + 2):
+                if below < len(entries):
+                    heapq.heappush(ahead, (entries[below], below))
+        return found
 
     def waiting(self) -> int:
         """Return how many rows wait."""
-        return sum(stamp == row.stamp for _, stamp, row in self._entries)
+        return len({row for _, stamp, row in self._entries if stamp == row.stamp})
 
     def sweep(self) -> None:
         """Drop all dead entries; the agenda may then double before it is swept again, so that adding stays cheap."""

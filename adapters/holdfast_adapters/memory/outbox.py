@@ -22,7 +22,7 @@ class MemoryOutbox:
         """Lease streams with undelivered events, longest waiting first."""
         with self._store.transaction as undo:
             now = self._store.now()
-            streams = self._registered(sink)
+            streams = self._registered(sink, undo)
             leased: list[tuple[StreamRow, Stream]] = []
             left = events
             while len(leased) < limit and left > 0:
@@ -37,11 +37,13 @@ class MemoryOutbox:
                 streams.wait(row, now + ttl)
             return [stream for _, stream in leased]
 
-    def _registered(self, sink: str) -> SinkStreams:
+    def _registered(self, sink: str, undo: Undo) -> SinkStreams:
         """Return the streams of a sink; all runs there are wait for one that asks for the first time."""
-        if sink not in self._store.sinks:
-            self._store.sinks[sink] = SinkStreams(self._store.runs.values(), overgrown=self._store.overgrown)
-        return self._store.sinks[sink]
+        sinks = self._store.sinks
+        if sink not in sinks:
+            undo.append((sinks.pop, (sink, None)))
+            sinks[sink] = SinkStreams(self._store.runs.values(), overgrown=self._store.overgrown)
+        return sinks[sink]
 
     def _hand_out(self, streams: SinkStreams, row: StreamRow, *, sink: str, limit: int, undo: Undo) -> Stream:
         assert row.due_at is not None, "a stream in the agenda is due at an instant"

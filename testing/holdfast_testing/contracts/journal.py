@@ -525,6 +525,14 @@ class JournalContract:
         assert (poll.status, poll.attempt, poll.epoch) == (StageStatus.SUSPENDED, 1, 3)
         assert poll.state == payload('{"batch":"b1"}')
 
+    def test_suspend_forgets_the_failure(self, persistence: Persistence) -> None:
+        """A suspended job starts its attempts anew and tells nothing of those that failed before."""
+        begin(persistence)
+        stand(persistence, settled(take(persistence), Requeue(delay=ZERO, attempt=1, failure=failure())))
+        state = Suspend(state=payload(), delay=ZERO, give_up_after=HOUR)
+        stand(persistence, settled(take(persistence), state))
+        assert the_stage(persistence).failure is None
+
     def test_suspend_is_given_up_after_its_span(self, persistence: Persistence, clock: FakeClock) -> None:
         """A poll that is leased at or after the give-up instant is overdue, an earlier one is not."""
         suspended(persistence, give_up_after=timedelta(seconds=5))
@@ -840,7 +848,7 @@ class JournalContract:
             "small": -0.1,
             "none": None,
             "yes": True,
-            "deep": {"list": [1, [2, {"a": []}], {}], "": "empty key"},
+            "deep": {"list": [1, [2, {"a": [0]}], None], "": "empty key"},
         }
         event = NewEvent(type=EventType.STAGE_PROGRESS, key=key(), data=data)
         stand(persistence, Change(run_id=run_id(), step=Step(events=(event,))))
