@@ -21,6 +21,7 @@ from holdfast.commands.run_create import RunCreate
 from holdfast.commands.timer_fire_due import TimerFireDue
 from holdfast.decide.open import Keep
 from holdfast.driving import run_sync
+from holdfast.entities.definition import Definition
 from holdfast.entities.run import Failure, Run, RunStatus
 from holdfast.entities.stage import StageInstance
 from holdfast.errors import RunNotFound
@@ -137,9 +138,16 @@ class Harness:
 
     def start(self, workflow: Flow[In, Any], input: In, **options: Any) -> str:
         """Create a run and return its id; *options* are further fields of `RunCreate`."""
-        definition = workflow.definition()
+        definition = self.know(workflow)
         command = RunCreate(workflow_id=definition.id, version=definition.version, input=input, **options)
         return self.dispatch(command).run_id
+
+    def know(self, workflow: Flow[Any, Any]) -> Definition:
+        """Register the workflow unless that was done before, and return its definition."""
+        definition = workflow.definition()
+        if (definition.id, definition.version) not in self.registry.known():
+            self.registry.add(workflow)
+        return definition
 
     def run(self, workflow: Flow[In, Out], input: In, **options: Any) -> Ended[Out]:
         """Create a run, do everything that is or becomes due, and return the run as it ended."""

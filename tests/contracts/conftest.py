@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-# Before the suites are imported, so that their asserts tell what they compared.
-pytest.register_assert_rewrite("holdfast_testing.contracts")
-
-from holdfast_testing.clock import FakeClock  # noqa: E402 - see above
+from holdfast_testing.clock import FakeClock
 
 
 @pytest.fixture
