@@ -1,0 +1,79 @@
+"""Store URLs: where all state lives, as one word that every host takes; nothing is ever replaced by something else."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+import attrs
+
+from holdfast.errors import UnusableStore
+
+#: What is wrong with a URL that names no known kind of store.
+_FORMS: Final = "Use memory: or sqlite:///relative/path.db or sqlite:////absolute/path.db."
+#: Behind the scheme of a file: two slashes, no host, one slash; what follows is the path.
+_FILE: Final = "///"
+
+
+class StoreKind(enum.Enum):
+    """The kinds of stores that this version can open."""
+
+    MEMORY = "memory"
+    SQLITE = "sqlite"
+
+
+@attrs.frozen(kw_only=True)
+class StoreUrl:
+    """A store URL, taken apart."""
+
+    kind: StoreKind
+    #: The database file; None for a store in memory.
+    path: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> StoreUrl:
+        """Return what *text* names: ``memory:``, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
+
+        Raises:
+            UnusableStore: If it names no store that this version can open.
+        """
+        scheme, colon, rest = text.strip().partition(":")
+        if not colon:
+            raise UnusableStore(f'"{text}"', why="It is not a store URL.", fix=_FORMS)
+        # Schemes such as postgresql+psycopg name a driver, which is nobody's business here.
+        match scheme.lower().partition("+")[0]:
+            case "memory":
+                return _memory(text, rest)
+            case "sqlite":
+                return _sqlite(text, rest)
+            case "postgres" | "postgresql":
+                # The rest may hold a password.
+                raise UnusableStore(
+                    "postgresql:…",
+                    why="This version has no Postgres adapter yet; it will come with the extra holdfast[postgres].",
+                    fix="Until then use sqlite:///path.",
+                )
+            case _:
+                raise UnusableStore(f"{scheme}:…", why=f'There is no kind of store "{scheme}".', fix=_FORMS)
+
+    def __str__(self) -> str:
+        return "memory:" if self.path is None else f"sqlite:///{self.path.as_posix()}"
+
+
+def _memory(text: str, rest: str) -> StoreUrl:
+    if rest.strip("/"):
+        raise UnusableStore(f'"{text}"', why="A store in memory has no name.", fix="Use memory: alone.")
+    return StoreUrl(kind=StoreKind.MEMORY)
+
+
+def _sqlite(text: str, rest: str) -> StoreUrl:
+    path = unquote(rest.removeprefix(_FILE))
+    if not rest.startswith(_FILE) or not path:
+        raise UnusableStore(f'"{text}"', why="It names no database file.", fix=_FORMS)
+    if path == ":memory:":
+        raise UnusableStore(f'"{text}"', why="A SQLite store is a file.", fix="Use memory: for a store in memory.")
+    if "?" in path or "#" in path or "\0" in path:
+        raise UnusableStore(f'"{text}"', why="A file URL has no options here.", fix=_FORMS)
+    return StoreUrl(kind=StoreKind.SQLITE, path=Path(path))

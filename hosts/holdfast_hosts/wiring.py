@@ -1,0 +1,163 @@
+"""The composition root: from a store URL and workflows to a kernel with everything that a host needs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+
+from holdfast.command import Settings
+from holdfast.errors import UnusableStore
+from holdfast.kernel import Kernel
+from holdfast.ports.blob_store import BlobStore
+from holdfast.ports.clock import Clock
+from holdfast.ports.definitions import Definitions
+from holdfast.ports.event_sink import EventSink
+from holdfast.ports.ids import Ids
+from holdfast.ports.job_transport import JobTransport
+from holdfast.ports.persistence import Persistence
+from holdfast.ports.scheduler import Scheduler
+from holdfast_adapters.schedulers import HeapScheduler
+from holdfast_adapters.system import SystemClock, SystemIds
+from holdfast_adapters.transports import DatabaseTransport
+from holdfast_hosts.blocking import LoopBridge
+from holdfast_hosts.executors import HostExecutor
+from holdfast_hosts.presence import Presence
+from holdfast_hosts.settings import WorkerSettings
+from holdfast_hosts.store_url import StoreUrl
+
+
+class WakingScheduler(Scheduler, Protocol):
+    """A scheduler that tells the hosts of this process when to wake up."""
+
+    def subscribe(self, callback: Callable[[timedelta], None]) -> Callable[[], None]:
+        """Call *callback* with the time to sleep whenever that gets shorter; return what ends the calls."""
+        ...
+
+    def next_in(self) -> timedelta | None:
+        """Return how long to sleep, zero if something is due already, or None if nothing will be."""
+        ...
+
+    def pop_due(self) -> bool:
+        """Forget what is due by now and return whether anything was."""
+        ...
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Store:
+    """A store that no URL names: adapters of the application's own, which are opened and closed with the kernel."""
+
+    persistence: Persistence
+    blob_store: BlobStore
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Opened:
+    """A kernel with the ports that hosts use directly, open for as long as its context lasts."""
+
+    #: None for a store that no URL names.
+    url: StoreUrl | None
+    kernel: Kernel
+    persistence: Persistence
+    blob_store: BlobStore
+    transport: JobTransport
+    scheduler: WakingScheduler
+    clock: Clock
+    ids: Ids
+    presence: Presence = attrs.field(factory=Presence)
+
+
+@asynccontextmanager
+async def open_kernel(
+    store: str | StoreUrl | Store,
+    *,
+    registry: Definitions,
+    event_sinks: Sequence[EventSink] = (),
+    services: Mapping[type[Any], object] | None = None,
+    settings: Settings | None = None,
+    concurrency: int = WorkerSettings().concurrency,
+) -> AsyncIterator[Opened]:
+    """Open the store and give a kernel on it; close everything at the end.
+
+    Args:
+        store: A store URL, as `StoreUrl.parse` takes it, or adapters of the application's own.
+        registry: The workflows that this process can execute.
+        event_sinks: Where committed events go.
+        services: What the application offers to its stages, by type.
+        settings: The kernel's limits and durations.
+        concurrency: How many sync stages run at once, each in a thread.
+
+    Raises:
+        UnusableStore: If the URL names no store that can be used.
+        StoreUnavailable: If the store cannot be reached.
+    """
+    if isinstance(store, str):
+        store = StoreUrl.parse(store)
+    clock, ids = SystemClock(), SystemIds()
+    persistence = store.persistence if isinstance(store, Store) else _persistence(store, clock=clock)
+    transport, scheduler = DatabaseTransport(persistence), HeapScheduler(clock)
+    executor, bridge = HostExecutor(threads=concurrency), LoopBridge()
+    await persistence.open()
+    try:
+        # After the store, so that nothing is made beside a file that turns out to be somebody else's.
+        blob_store = store.blob_store if isinstance(store, Store) else _blob_store(store)
+        kernel = Kernel(
+            persistence=persistence,
+            blob_store=blob_store,
+            job_transport=transport,
+            scheduler=scheduler,
+            clock=clock,
+            ids=ids,
+            registry=registry,
+            event_sink=tuple(event_sinks),
+            executor=executor,
+            services=services,
+            settings=settings,
+            block_on=bridge.block_on,
+        )
+        yield Opened(
+            url=store if isinstance(store, StoreUrl) else None,
+            kernel=kernel,
+            persistence=persistence,
+            blob_store=blob_store,
+            transport=transport,
+            scheduler=scheduler,
+            clock=clock,
+            ids=ids,
+        )
+    finally:
+        bridge.close()
+        executor.close()
+        await persistence.close()
+
+
+def blob_directory(database: Path) -> Path:
+    """Return the directory in which the blobs of a SQLite database lie, beside its file."""
+    return database.with_name(f"{database.name}.blobs")
+
+
+def _persistence(url: StoreUrl, *, clock: Clock) -> Persistence:
+    # Each technology is imported only when its store is asked for.
+    if url.path is None:
+        from holdfast_adapters.memory import MemoryPersistence
+
+        return MemoryPersistence(clock=clock)
+    try:
+        from holdfast_adapters.sqlite import SqlitePersistence
+    except ModuleNotFoundError as error:
+        if error.name not in {"sqlite3", "_sqlite3"}:
+            raise
+        raise UnusableStore(
+            str(url), why="This Python was built without SQLite.", fix="Install a Python that has the module sqlite3."
+        ) from error
+    return SqlitePersistence(url.path, clock=clock)
+
+
+def _blob_store(url: StoreUrl) -> BlobStore:
+    from holdfast_adapters.blobs import LocalBlobStore, MemoryBlobStore
+
+    return MemoryBlobStore() if url.path is None else LocalBlobStore(blob_directory(url.path))

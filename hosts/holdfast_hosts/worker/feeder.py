@@ -1,0 +1,157 @@
+"""The feeder: one task that leases as many jobs as there are free slots, and sleeps when there is nothing to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from holdfast.commands.run_claim_pending import RunClaimPending
+from holdfast.entities.stage import Lease
+from holdfast.ports.work import LeaseRequest
+from holdfast_hosts.worker.shift import GAP, Shift
+from holdfast_hosts.worker.slot import Slot
+
+log = structlog.stdlib.get_logger("holdfast.worker")
+
+#: The most jobs or runs that are asked for at once; a transaction of this size is quick in every store.
+MAX_ASKED: Final = 200
+
+
+class Feeder:
+    """Brings jobs to the free slots: jobs that are ready first, for what has begun shall end, then pending runs."""
+
+    def __init__(self, shift: Shift) -> None:
+        self._shift = shift
+        self._clock = shift.opened.clock
+        self._loop = asyncio.get_running_loop()
+        self._free: deque[Slot] = deque()
+        self._wake = asyncio.Event()
+        self._is_starved = False
+        self._last_pass = 0.0
+        self._later: asyncio.TimerHandle | None = None
+        self._poll_min = shift.settings.poll_min.total_seconds()
+
+    def free(self, slot: Slot) -> None:
+        """Note that *slot* can take a job."""
+        self._free.append(slot)
+        if self._is_starved:
+            self._wake.set()
+
+    def wake(self) -> None:
+        """Look for work at once."""
+        self._wake.set()
+
+    def wake_soon(self) -> None:
+        """Look for work at once, or when the shortest pause since the last look is over: it may be no work of ours."""
+        left = self._last_pass + GAP.total_seconds() - self._loop.time()
+        if left <= 0:
+            self._wake.set()
+        elif self._later is None:
+            self._later = self._loop.call_later(left, self._wake_later)
+
+    def _wake_later(self) -> None:
+        self._later = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Feed the slots until the worker drains; then let those go that wait."""
+        try:
+            await self._feed()
+        finally:
+            if self._later is not None:
+                self._later.cancel()
+            for slot in self._free:
+                slot.dismiss()
+
+    async def _feed(self) -> None:
+        draining, longest = self._shift.draining, self._shift.settings.poll_max.total_seconds()
+        pause = self._poll_min
+        while not draining.is_set():
+            if not self._free:
+                await self._wait_for_slot()
+                continue
+            self._wake.clear()
+            try:
+                found = await self._fill()
+            except Exception as error:  # noqa: BLE001 - the feeder outlives whatever goes wrong with one look
+                self._shift.tally.errors += 1
+                log.warning("no work could be looked for", error=repr(error))
+                await self._shift.pause(self._shift.next_pause())
+                continue
+            # A full answer means that there may be more; any other means that this was all there is.
+            if found and not self._free:
+                pause = self._poll_min
+                continue
+            was_woken = await self._wait(self._poll_min if found else pause)
+            pause = self._poll_min if was_woken or found else min(pause * 2, longest)
+
+    async def _wait_for_slot(self) -> None:
+        self._is_starved = True
+        self._wake.clear()
+        try:
+            await self._wake.wait()
+            # Others that become free in the same turn of the loop are fed together.
+            await asyncio.sleep(0)
+        finally:
+            self._is_starved = False
+
+    async def _wait(self, seconds: float) -> bool:
+        if self._wake.is_set():
+            return True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _fill(self) -> bool:
+        """Give jobs to the free slots and return whether there were any."""
+        self._last_pass = self._loop.time()
+        granted = self._clock.monotonic()
+        ready = await self._ready(len(self._free))
+        await self._give(ready, granted=granted)
+        if not self._free or self._shift.draining.is_set():
+            return bool(ready)
+        granted = self._clock.monotonic()
+        claimed, leases = await self._pending(len(self._free))
+        await self._give(leases, granted=granted)
+        return bool(ready or claimed)
+
+    async def _give(self, leases: Sequence[Lease], *, granted: float) -> None:
+        for lease in leases:
+            if self._free and not self._shift.draining.is_set():
+                self._free.popleft().give(lease, granted=granted)
+            else:
+                # The worker was told to stop while it asked.
+                await self._shift.hand_back(lease)
+
+    async def find_other(self) -> Lease | None:
+        """Return the lease on some job that waits, if there is one; for a slot that has followed one run for long."""
+        leases = await self._ready(1)
+        if not leases:
+            _, leases = await self._pending(1)
+        return leases[0] if leases else None
+
+    async def _ready(self, limit: int) -> Sequence[Lease]:
+        shift = self._shift
+        request = LeaseRequest(
+            worker=shift.worker_id,
+            limit=min(limit, MAX_ASKED),
+            ttl=shift.ttl,
+            known=shift.kernel.ports.definitions.known(),
+            queues=shift.settings.queues,
+        )
+        return await shift.opened.transport.dequeue(request)
+
+    async def _pending(self, limit: int) -> tuple[int, Sequence[Lease]]:
+        shift = self._shift
+        result = await shift.kernel.dispatch(
+            RunClaimPending(worker=shift.worker_id, max_claims=min(limit, MAX_ASKED), keep_queues=shift.settings.queues)
+        )
+        shift.tally.claimed += len(result.claimed)
+        return len(result.claimed), result.leases

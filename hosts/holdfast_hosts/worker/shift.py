@@ -1,0 +1,120 @@
+"""What the tasks of a worker share from its start to its stop: who it is, its settings, its counters, its flags."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+import attrs
+import structlog
+
+from holdfast.attempts import JobOutcome
+from holdfast.change import ZERO, Grant
+from holdfast.decide.open import Keep
+from holdfast.entities.stage import Lease
+from holdfast.errors import Unavailable
+from holdfast_hosts.settings import WorkerSettings
+from holdfast_hosts.wiring import Opened
+
+log = structlog.stdlib.get_logger("holdfast.worker")
+
+#: Shortest pause between two looks at the store that were asked for by something which may be no work at all.
+GAP: Final = timedelta(milliseconds=10)
+#: How often handing a job back is tried before it is left to the reaper.
+RELEASE_TRIES: Final = 3
+
+
+@attrs.frozen(kw_only=True)
+class WorkerStats:
+    """What a worker has done since it was started."""
+
+    #: Random for every start.
+    worker_id: str
+    is_running: bool
+    started_at: datetime | None
+    #: Zero when it does not run.
+    uptime: timedelta
+    concurrency: int
+    #: Jobs that are executed now.
+    in_flight: int
+    #: Jobs executed, by what became of them.
+    jobs_processed: Mapping[JobOutcome, int]
+    #: Pending runs that it admitted.
+    claimed: int
+    #: Jobs that it handed back unfinished.
+    released: int
+    #: Attempts that it stopped, because their leases were gone.
+    lost: int
+    #: Passes of maintenance.
+    passes: int
+    #: Whatever went wrong outside of user code.
+    errors: int
+    #: Whether it was told to stop at once.
+    aborted: bool
+
+
+@attrs.define(kw_only=True)
+class Tally:
+    """The counters behind `WorkerStats`."""
+
+    outcomes: dict[JobOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(JobOutcome, 0))
+    claimed: int = 0
+    released: int = 0
+    lost: int = 0
+    passes: int = 0
+    errors: int = 0
+
+
+class Shift:
+    """One run of a worker, from start to stop."""
+
+    def __init__(self, opened: Opened, settings: WorkerSettings) -> None:
+        self.opened = opened
+        self.kernel = opened.kernel
+        self.settings = settings
+        #: Random for every start, so that nobody mistakes a new process for a dead one of the same name.
+        self.worker_id = f"worker-{opened.ids.new_id()}"
+        self.ttl = opened.kernel.ports.settings.lease_ttl
+        self.keep = Keep(grant=Grant(worker=self.worker_id, ttl=self.ttl), queues=settings.queues)
+        self.tally = Tally()
+        self.draining = asyncio.Event()
+        self.aborted = asyncio.Event()
+        #: Failures of the store in a row.
+        self.failures = 0
+
+    def next_pause(self) -> timedelta:
+        """Count one more failure in a row and return how long to wait: doubling, capped, half of it by chance."""
+        self.failures += 1
+        whole = self.settings.backoff_base * 2.0 ** min(self.failures - 1, 30)
+        return min(whole, self.settings.backoff_cap) * (0.5 + self.opened.ids.fraction() / 2)
+
+    async def pause(self, delay: timedelta) -> None:
+        """Wait for *delay*, or until the worker is told to stop."""
+        await wait_at_most(self.draining, delay)
+
+    async def hand_back(self, lease: Lease, *, delay: timedelta = ZERO) -> None:
+        """Release *lease* if the store can be reached; if not, the job comes back when the lease has ended."""
+        for tries_left in reversed(range(RELEASE_TRIES)):
+            try:
+                if await self.opened.transport.release(lease, delay=delay):
+                    self.tally.released += 1
+                return
+            except Unavailable as error:
+                self.tally.errors += 1
+                if not tries_left or self.aborted.is_set():
+                    log.warning("a job could not be handed back", job=str(lease.key), error=repr(error))
+                    return
+            await self.pause(self.next_pause())
+
+
+async def wait_at_most(event: asyncio.Event, delay: timedelta) -> bool:
+    """Wait until *event* is set, but no longer than *delay*, and return whether it is."""
+    if not event.is_set():
+        try:
+            async with asyncio.timeout(delay.total_seconds()):
+                await event.wait()
+        except TimeoutError:
+            return False
+    return True

@@ -1,0 +1,65 @@
+"""Which store URLs are understood, and what is said to the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import UnusableStore
+from holdfast_hosts.store_url import StoreKind, StoreUrl
+
+
+def test_memory_is_a_store_without_a_file() -> None:
+    """The URL memory: names a store in memory."""
+    for text in ("memory:", "memory://", "MEMORY:"):
+        url = StoreUrl.parse(text)
+        assert (url.kind, url.path, str(url)) == (StoreKind.MEMORY, None, "memory:")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("sqlite:///holdfast.db", "holdfast.db"),
+        ("sqlite:///data/holdfast.db", "data/holdfast.db"),
+        ("sqlite:////var/lib/holdfast.db", "/var/lib/holdfast.db"),
+        ("SQLite:///with%20space.db", "with space.db"),
+        ("sqlite:///C:/data/holdfast.db", "C:/data/holdfast.db"),
+    ],
+)
+def test_three_slashes_are_relative_and_four_absolute(text: str, path: str) -> None:
+    """A SQLite URL names a file, relative behind three slashes and absolute behind four."""
+    url = StoreUrl.parse(text)
+    assert (url.kind, url.path) == (StoreKind.SQLITE, Path(path))
+    assert StoreUrl.parse(str(url)) == url
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not a store URL"),
+        ("holdfast.db", "not a store URL"),
+        ("mysql://host/db", 'no kind of store "mysql"'),
+        ("sqlite:", "names no database file"),
+        ("sqlite:///", "names no database file"),
+        ("sqlite://host/x.db", "names no database file"),
+        ("sqlite:///:memory:", "Use memory:"),
+        ("sqlite:///x.db?mode=ro", "no options"),
+        ("memory:///x", "has no name"),
+    ],
+)
+def test_other_urls_are_refused_with_the_way_out(text: str, words: str) -> None:
+    """A URL that names no store is refused; nothing else is opened instead."""
+    with pytest.raises(UnusableStore) as caught:
+        StoreUrl.parse(text)
+    assert words in str(caught.value)
+    assert "memory:" in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_postgres_is_refused_by_name_and_without_its_password(scheme: str) -> None:
+    """A Postgres URL says that this version has no adapter, names the extra, and keeps the password to itself."""
+    with pytest.raises(UnusableStore) as caught:
+        StoreUrl.parse(f"{scheme}://user:hunter2@host/db")
+    assert "holdfast[postgres]" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
