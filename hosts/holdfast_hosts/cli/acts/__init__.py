@@ -1,0 +1,1 @@
+"""What the commands do once their words are understood; imported only then."""

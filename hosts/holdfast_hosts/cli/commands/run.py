@@ -1,0 +1,49 @@
+"""`holdfast run`: what one types."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import attrs
+from cyclopts import Parameter
+
+from holdfast_hosts.cli.looping import carry_out
+from holdfast_hosts.cli.options import DEFAULTS, Common
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class RunOptions:
+    """How a run is created and waited for, as it was typed."""
+
+    input: Annotated[str, Parameter(allow_leading_hyphen=True, help="JSON, @file, or - for standard input.")] = "null"
+    config: Annotated[
+        str | None, Parameter(allow_leading_hyphen=True, help="Config slices by stage id: JSON, @file, or -.")
+    ] = None
+    key: Annotated[str | None, Parameter(help="Idempotency key: the same key is the same run.")] = None
+    priority: Annotated[int, Parameter(help="Runs of higher priority are admitted first.")] = 5
+    version: Annotated[str | None, Parameter(help="The workflow's version; the latest if left out.")] = None
+    wait: Annotated[bool, Parameter(help="Execute the run here and wait for its end.")] = False
+    timeout: Annotated[
+        str | None, Parameter(help="How long to wait, such as 30s; the run itself goes on after that.")
+    ] = None
+
+
+PLAIN: Final = RunOptions()
+
+
+def run(
+    target: Annotated[str, Parameter(help="The workflow: package.module:name or path/to/file.py:name.")],
+    /,
+    *,
+    options: RunOptions = PLAIN,
+    common: Common = DEFAULTS,
+) -> int:
+    """Create a run of a workflow, and wait for it if you like.
+
+    Without --wait the run is left to the workers of the store. With --wait this process works on it too, so nothing
+    else has to be running; it ends in 0 when the run completes, in 1 when it fails, in 7 when --timeout runs out.
+    """
+    from holdfast_hosts.cli.acts.run import run as act
+
+    return carry_out(act(target, options, common=common))

@@ -1,0 +1,1 @@
+"""The sample that `holdfast demo` runs: a shop's orders, from validation to the receipt."""

@@ -1,0 +1,28 @@
+"""What the doctor found, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from rich.table import Table
+from rich.text import Text
+
+from holdfast_hosts.cli.checks import Check, Verdict
+from holdfast_hosts.cli.spelling import clean
+
+_LOOKS: Final = {
+    Verdict.OK: ("✓ ok", "green"),
+    Verdict.LOOK: ("! look", "yellow"),
+    Verdict.WRONG: ("✕ wrong", "bold red"),
+}
+
+
+def check_table(checks: Iterable[Check]) -> Table:
+    """Return the table of *checks*, each with what to do about it below."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for check in checks:
+        word, style = _LOOKS[check.verdict]
+        fix = f"\n→ {check.fix}" if check.fix else ""
+        table.add_row(Text(word, style=style), Text(check.name), Text(clean(f"{check.words}{fix}")))
+    return table

@@ -1,0 +1,108 @@
+"""How entities look as JSON: camelCase names, instants in UTC, payloads as the values they stand for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from holdfast.entities.run import Failure, Run
+from holdfast.entities.stage import StageInstance
+from holdfast.events import Event
+from holdfast.ports.queries import Annotation, LogLine
+
+
+def run_shape(run: Run) -> dict[str, Any]:
+    """Return a run without its payloads."""
+    return {
+        "id": run.id,
+        "key": run.idempotency_key,
+        "workflowId": run.header.workflow_id,
+        "workflowVersion": run.header.workflow_version,
+        "status": run.status.value,
+        "generation": run.generation,
+        "priority": run.header.priority,
+        "createdAt": instant_shape(run.created_at),
+        "startedAt": instant_shape(run.started_at),
+        "finishedAt": instant_shape(run.finished_at),
+        "failure": failure_shape(run.failure),
+    }
+
+
+def stage_shape(stage: StageInstance) -> dict[str, Any]:
+    """Return a stage instance without its payloads."""
+    return {
+        "stageId": stage.key.stage_id,
+        "generation": stage.key.generation,
+        "item": stage.key.item,
+        "status": stage.status.value,
+        "attempt": stage.attempt,
+        "maxAttempts": stage.max_attempts,
+        "worker": stage.worker,
+        "dueAt": instant_shape(stage.due_at),
+        "leaseUntil": instant_shape(stage.lease_until),
+        "startedAt": instant_shape(stage.started_at),
+        "finishedAt": instant_shape(stage.finished_at),
+        "metrics": dict(stage.metrics),
+        "superseded": stage.superseded,
+        "failure": failure_shape(stage.failure),
+    }
+
+
+def event_shape(event: Event) -> dict[str, Any]:
+    """Return an event as it is stored."""
+    key = event.key
+    about = {} if key is None else {"stageId": key.stage_id, "generation": key.generation, "item": key.item}
+    return {
+        "number": event.number,
+        "type": event.type.value,
+        "at": instant_shape(event.at),
+        **about,
+        "data": dict(event.data),
+    }
+
+
+def log_shape(line: LogLine) -> dict[str, Any]:
+    """Return a log line."""
+    return {
+        "at": instant_shape(line.at),
+        "stageId": line.key.stage_id,
+        "attempt": line.attempt,
+        "level": line.level,
+        "message": line.message,
+        "data": dict(line.data),
+    }
+
+
+def annotation_shape(annotation: Annotation) -> dict[str, Any]:
+    """Return an annotation."""
+    return {
+        "at": instant_shape(annotation.at),
+        "name": annotation.name,
+        "value": annotation.value,
+        "stageId": None if annotation.key is None else annotation.key.stage_id,
+        "actor": annotation.actor,
+    }
+
+
+def failure_shape(failure: Failure | None) -> dict[str, Any] | None:
+    """Return a failure without its trace, which `runs show` prints on demand."""
+    if failure is None:
+        return None
+    return {
+        "code": failure.code,
+        "message": failure.message,
+        "error": failure.error,
+        "stageId": failure.stage_id,
+    }
+
+
+def instant_shape(instant: datetime | None) -> str | None:
+    """Return an instant as ISO 8601 in UTC with milliseconds."""
+    if instant is None:
+        return None
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def run_length(run: Run, *, now: datetime) -> timedelta | None:
+    """Return how long the run has taken so far or took in its present generation, or None before it starts."""
+    return None if run.started_at is None else (run.finished_at or now) - run.started_at
