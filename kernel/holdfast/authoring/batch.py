@@ -67,7 +67,7 @@ class BatchStage(Stage[In_contra, Out_co], Generic[In_contra, Ref, Out_co]):
     #: Where the stage's jobs wait for a worker.
     queue: str = DEFAULT_QUEUE
 
-    def __new__(cls, *_args: object, **_kwargs: object) -> Self:
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Refuse a class that lacks a part, with the class's source line."""
         if cls.__abstractmethods__:
             raise mistakes.incomplete_batch(cls.__name__, cls.__abstractmethods__, source=source_of_class(cls))

@@ -196,7 +196,7 @@ def untyped_batch(subject: Subject, *, part: str) -> DefinitionError:
 def two_configs(subject: Subject, first: Any, second: Any) -> DefinitionError:
     """Return the error for a batch stage whose two methods ask for different configs."""
     return subject.mistake(
-        f"takes a {type_name(first)} in submit and a {type_name(second)} in poll as its config",
+        f"has the config {type_name(first)} in submit and {type_name(second)} in poll",
         fix="A stage has one config: annotate both contexts alike.",
         code="E2050",
     )
@@ -205,7 +205,7 @@ def two_configs(subject: Subject, first: Any, second: Any) -> DefinitionError:
 def different_references(subject: Subject, submitted: Any, polled: Any) -> DefinitionError:
     """Return the error for a batch stage whose poll does not take what submit returns."""
     return subject.mistake(
-        f"returns a {type_name(submitted)} from submit but takes a {type_name(polled)} in poll",
+        f"returns {type_name(submitted)} from submit but takes {type_name(polled)} in poll",
         fix="The reference that submit returns is stored and handed to poll: annotate both alike.",
         code="E2050",
     )

@@ -201,23 +201,22 @@ def _roles(
         if _is_context(hints.get(parameter.name)):
             raise mistakes.misplaced_context(subject, parameter=parameter.name)
         if parameter.default is parameter.empty:
-            raise _surplus(parameter, hints, subject, context=context)
+            raise _surplus(parameter, hints, subject, context=None if given else context)
     return given, context
 
 
 def _surplus(
     parameter: inspect.Parameter, hints: Mapping[str, Any], subject: Subject, *, context: inspect.Parameter | None
 ) -> Exception:
-    if parameter.name not in hints and context is None and parameter.name in {"ctx", "context"}:
+    """Return the error for a parameter to which nothing is passed; *context* may stand in its place."""
+    if context is not None and parameter.kind in _POSITIONAL:
+        return mistakes.misplaced_context(subject, parameter=context.name)
+    if parameter.name not in hints and parameter.name in {"ctx", "context"}:
         return mistakes.missing_annotation(subject, parameter=parameter.name)
-    if context is not None and parameter.kind in _POSITIONAL and context.default is context.empty:
-        before = f', and the context "{context.name}" comes last'
-    else:
-        before = ""
     return mistakes.uncallable(
         subject,
         f'has a parameter "{parameter.name}" that nothing is passed for',
-        fix=f"A stage takes one input and, if it wants, the context{before}. "
+        fix="A stage takes one input and, if it wants, the context. "
         "Give the parameter a default, or put several inputs into one model.",
     )
 

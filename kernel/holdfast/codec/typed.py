@@ -124,6 +124,8 @@ class TypedPayload:
             problem = "it holds bytes that are not UTF-8; set ser_json_bytes and val_json_bytes to base64 in its config"
         except RecursionError:
             problem = TOO_DEEP
+        except InvalidInput as error:
+            problem = error.problems[0]
         except Exception as error:  # noqa: BLE001  # serializers are written by users
             problem = _unwritable(error)
         else:
