@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from math import isfinite
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import attrs
 
@@ -23,7 +23,8 @@ T = TypeVar("T")
 
 Hook = Callable[[Any, Any], Any]
 
-MAX_NAME = 40
+#: Names of unknown fields are cut here.
+MAX_NAME: Final = 40
 
 
 class _Unfit(ValueError):
@@ -120,9 +121,7 @@ def _words(error: BaseException) -> str:
 def _converter() -> Converter:
     """Build the converter on first use: importing cattrs takes a third of the time that the whole front door may."""
     from cattrs import Converter
-    from cattrs.cols import homogenous_tuple_structure_factory, is_mapping, is_sequence
-    from cattrs.cols import list_structure_factory as list_factory
-    from cattrs.cols import mapping_structure_factory as mapping_factory
+    from cattrs.cols import is_mapping, is_sequence, list_structure_factory, mapping_structure_factory
 
     made = Converter(forbid_extra_keys=True, unstruct_collection_overrides={AbstractSet: list})
     for kind, words in ((str, "text"), (int, "an integer"), (bool, "true or false")):
@@ -132,21 +131,19 @@ def _converter() -> Converter:
     made.register_structure_hook(timedelta, _duration)
     made.register_unstructure_hook(datetime, _instant_text)
     made.register_unstructure_hook(timedelta, timedelta.total_seconds)
-    made.register_structure_hook_func(_is_enum, _member)
+    made.register_structure_hook(enum.Enum, _member)
 
-    def sequence(kind: Any) -> Hook:
-        make = homogenous_tuple_structure_factory if get_origin(kind) is tuple else list_factory
-        return _of_kind(list | tuple, "a list", make(kind, made))
-
-    def unordered(kind: Any) -> Hook:
-        read = sequence(GenericAlias(list, get_args(kind)))
-        return lambda value, _: frozenset(read(value, None))
+    def array(kind: Any) -> Hook:
+        gathered = _GATHERED.get(get_origin(kind), list)
+        items = cast(type, GenericAlias(list, get_args(kind)[:1]))
+        read = _of_kind(list | tuple, "a list", list_structure_factory(items, made))
+        return lambda value, _: gathered(read(value, None))
 
     def mapping(kind: Any) -> Hook:
-        return _of_kind(Mapping, "an object", mapping_factory(kind, made))
+        return _of_kind(Mapping, "an object", mapping_structure_factory(kind, made))
 
-    made.register_structure_hook_factory(is_sequence, sequence)
-    made.register_structure_hook_factory(_is_set, unordered)
+    made.register_structure_hook_factory(is_sequence, array)
+    made.register_structure_hook_factory(_is_set, array)
     made.register_structure_hook_factory(is_mapping, mapping)
     _register_attrs(made)
     return made
@@ -176,12 +173,17 @@ def _holds_function(annotation: Any) -> bool:
     return get_origin(annotation) is get_origin(Callable[[], None])
 
 
+#: What the items of an array become, by the declared class; a list for any other.
+_GATHERED: Final[Mapping[Any, Callable[[list[Any]], Any]]] = {
+    tuple: tuple,
+    set: set,
+    frozenset: frozenset,
+    AbstractSet: frozenset,
+}
+
+
 def _is_set(kind: Any) -> bool:
     return get_origin(kind) in {set, frozenset, AbstractSet}
-
-
-def _is_enum(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, enum.Enum)
 
 
 def _of_kind(kind: Any, words: str, hook: Callable[..., Any]) -> Hook:
