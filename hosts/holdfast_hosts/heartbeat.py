@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -171,7 +171,7 @@ class Heartbeat:
         self._thread = None
 
     @asynccontextmanager
-    async def beating(self) -> AsyncIterator[None]:
+    async def beating(self) -> AsyncGenerator[None, None]:
         """Run the thread for as long as the context lasts."""
         await self.start()
         try:

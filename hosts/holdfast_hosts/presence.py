@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 
@@ -48,7 +48,7 @@ class Presence:
                 waiter.at_rest.set()
 
     @contextmanager
-    def waiting(self, run_id: str) -> Iterator[Waiter]:
+    def waiting(self, run_id: str) -> Generator[Waiter, None, None]:
         """Give a waiter that is told what happens to the run."""
         waiter = Waiter()
         self._waiters.setdefault(run_id, []).append(waiter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -80,7 +80,7 @@ async def open_kernel(
     services: Mapping[type[Any], object] | None = None,
     settings: Settings | None = None,
     concurrency: int = WorkerSettings().concurrency,
-) -> AsyncIterator[Opened]:
+) -> AsyncGenerator[Opened, None]:
     """Open the store and give a kernel on it; close everything at the end.
 
     Args:

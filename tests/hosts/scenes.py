@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final, cast
@@ -70,6 +70,10 @@ class Scene:
     async def has_begun(self) -> None:
         """Wait until a stage that waits has begun."""
         await until(self.begun.is_set)
+
+    def has_notes(self) -> bool:
+        """Return whether a stage noted anything."""
+        return bool(self.notes)
 
     def note(self, text: str) -> None:
         """Keep a note."""
@@ -217,7 +221,7 @@ async def opened(
     services: Mapping[type[Any], object] | None = None,
     event_sinks: Sequence[EventSink] = (),
     lease: timedelta = LEASE,
-) -> AsyncIterator[Opened]:
+) -> AsyncGenerator[Opened, None]:
     """Open a kernel with the flows of this module and short leases."""
     settings = Settings(lease_ttl=lease, delivery_base=timedelta(milliseconds=10))
     registry = Registry(flows)
@@ -234,7 +238,7 @@ def flaky_store() -> tuple[Outage, Store]:
 
 
 @asynccontextmanager
-async def working(there: Opened, settings: WorkerSettings | None = None) -> AsyncIterator[Worker]:
+async def working(there: Opened, settings: WorkerSettings | None = None) -> AsyncGenerator[Worker, None]:
     """Run a worker, and stop it at the end, at once if the test fails."""
     worker = Worker(there, settings=settings or quick())
     await worker.start()

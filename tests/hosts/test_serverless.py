@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import pytest
@@ -16,7 +16,6 @@ from holdfast.entities.stage import StageKey, StageStatus
 from holdfast.errors import InvalidCommand, StoreUnavailable
 from holdfast.ports.job_transport import JobHint
 from holdfast_adapters.transports import DatabaseTransport
-from holdfast_hosts.maintenance import Bounds
 from holdfast_hosts.serverless import Handling, JobsProcessed, ServerlessHost
 from holdfast_hosts.settings import ServerlessSettings
 from holdfast_hosts.wiring import Opened, Store, open_kernel
@@ -27,7 +26,6 @@ from tests.hosts.scenes import (
     HOLD,
     LEASE,
     LINE,
-    ONCE,
     ONE,
     QUICK,
     Provider,
@@ -40,27 +38,6 @@ from tests.hosts.scenes import (
     status,
     story,
 )
-
-#: Time enough for anything, and for a stage without a timeout.
-AMPLE: Final = timedelta(minutes=5)
-BRIEF: Final = timedelta(seconds=3)
-
-
-@stage(retry=ONCE, timeout="10m")
-async def slow(number: int) -> int:
-    """Say that it may take ten minutes."""
-    return number
-
-
-@stage(retry=ONCE, timeout="1s")
-async def swift(number: int) -> int:
-    """Say that it takes a second at most."""
-    return number
-
-
-SLOW: Final[Flow[int, int]] = workflow("slow", input=int, version="1").pipe(slow)
-SWIFT: Final[Flow[int, int]] = workflow("swift", input=int, version="1").pipe(swift)
-SWIFT_SLOW: Final[Flow[int, int]] = workflow("swift-slow", input=int, version="1").pipe(swift).pipe(slow)
 
 
 def message(run_id: str, stage_id: str = "add_one") -> dict[str, Any]:
@@ -191,12 +168,12 @@ def test_jobs_of_a_run_are_executed_in_a_row() -> None:
 
 def test_weak_53_hints_are_the_messages() -> None:
     """A queue that carries the transport's hints to invocations drives a run to its end; each message names its job."""
-    hints: list[JobHint] = []
+    queued: list[JobHint] = []
 
     class Queue(DatabaseTransport):
-        async def enqueue(self, told: Sequence[JobHint]) -> None:
+        async def enqueue(self, hints: Sequence[JobHint]) -> None:
             """Keep the hints as a queue would."""
-            hints.extend(told)
+            queued.extend(hints)
 
     async def main() -> None:
         async with opened() as there:
@@ -209,8 +186,8 @@ def test_weak_53_hints_are_the_messages() -> None:
         host = ServerlessHost(attrs.evolve(there, transport=queue))
         run_id = await create(there, LINE)
         await host.run_maintenance_tick()
-        while hints:
-            wire = converter.unstructure(hints.pop(0))
+        while queued:
+            wire = converter.unstructure(queued.pop(0))
             assert (await host.handle_job(wire)).outcome is Handling.COMPLETED
         assert await status(there, run_id) is RunStatus.COMPLETED
 
@@ -275,7 +252,7 @@ def test_job_of_an_unknown_workflow_is_left_to_others() -> None:
             await ServerlessHost(there).run_maintenance_tick()
             store = Store(persistence=there.persistence, blob_store=there.blob_store)
             async with open_kernel(store, registry=Registry([ONE])) as lacking:
-                handled = await ServerlessHost(lacking).handle_job(message(run_id), deadline=AMPLE)
+                handled = await ServerlessHost(lacking).handle_job(message(run_id), deadline=300)
                 assert handled.outcome is Handling.REFUSED
                 assert "No workflow" in (handled.error or "")
                 assert await ServerlessHost(lacking).process_available_jobs() == JobsProcessed()
@@ -346,89 +323,6 @@ def test_port_that_is_away_hands_the_job_back() -> None:
                 await host.process_available_jobs()
             with pytest.raises(StoreUnavailable):
                 await host.handle_job(message(run_id, "hold"))
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("deadline", [BRIEF, 3, 3.0])
-def test_deadline_keeps_a_job_from_being_started(deadline: timedelta | float) -> None:
-    """A stage without a timeout needs the declared time; with less left it is handed back at no attempt's cost."""
-
-    async def main() -> None:
-        async with opened() as there:
-            host = ServerlessHost(there)
-            run_id = await create(there, ONE)
-            await host.run_maintenance_tick()
-            handled = await host.handle_job(message(run_id), deadline=deadline)
-            assert handled.outcome is Handling.HANDED_BACK
-            assert "too little time" in (handled.error or "")
-            assert await stages(there, run_id) == {"add_one": (StageStatus.READY, 0)}
-
-    asyncio.run(main())
-
-
-def test_timeout_of_the_stage_is_what_it_may_take() -> None:
-    """A stage that says it is swift is started where another would not be."""
-
-    async def main() -> None:
-        async with opened(flows=(SWIFT, SLOW)) as there:
-            host = ServerlessHost(there)
-            quick, long = await create(there, SWIFT), await create(there, SLOW)
-            await host.run_maintenance_tick()
-            assert (await host.handle_job(message(quick, "swift"), deadline=BRIEF)).outcome is Handling.COMPLETED
-            assert (await host.handle_job(message(long, "slow"), deadline=AMPLE)).outcome is Handling.HANDED_BACK
-            assert (await host.handle_job(message(long, "slow"), deadline=AMPLE)).outcome is Handling.LOST
-
-    asyncio.run(main())
-
-
-def test_job_that_never_fits_is_not_in_the_way() -> None:
-    """A job that may take longer than the whole invocation waits a while, so that others get their turn."""
-
-    async def main() -> None:
-        async with opened(flows=(SLOW, SWIFT)) as there:
-            host = ServerlessHost(there)
-            long = await create(there, SLOW, priority=9)
-            quick = await create(there, SWIFT)
-            await host.run_maintenance_tick()
-            assert await host.process_available_jobs(max_jobs=5, deadline=AMPLE) == JobsProcessed(handed_back=1)
-            assert (await host.process_available_jobs(max_jobs=5, deadline=AMPLE)).processed == 1
-            assert await ended(there, quick) == [RunStatus.COMPLETED]
-            assert (await stages(there, long))["slow"] == (StageStatus.READY, 0)
-
-    asyncio.run(main())
-
-
-def test_what_follows_is_handed_back_when_time_is_short() -> None:
-    """A run goes on within an invocation while its next stage fits; then its job is handed back."""
-
-    async def main() -> None:
-        async with opened(flows=(SWIFT_SLOW,)) as there:
-            host = ServerlessHost(there)
-            run_id = await create(there, SWIFT_SLOW)
-            await host.run_maintenance_tick()
-            done = await host.process_available_jobs(max_jobs=5, deadline=BRIEF)
-            assert done == JobsProcessed(processed=1, succeeded=1, handed_back=1)
-            assert await stages(there, run_id) == {
-                "swift": (StageStatus.COMPLETED, 1),
-                "slow": (StageStatus.READY, 0),
-            }
-
-    asyncio.run(main())
-
-
-def test_no_time_leases_nothing() -> None:
-    """With no time left nothing is leased and no step of maintenance begins."""
-    outage, store = flaky_store()
-
-    async def main() -> None:
-        async with opened(store) as there:
-            host = ServerlessHost(there, bounds=Bounds(events=0))
-            await create(there, ONE)
-            assert await host.process_available_jobs(deadline=0.1) == JobsProcessed()
-            did = await host.run_maintenance_tick(deadline=timedelta(milliseconds=100))
-            assert did.skipped_steps == ("claimPending", "pollSuspended", "reapStale", "fireDue")
-            assert {"lease", "list_pending", "list_expired"}.isdisjoint(outage.calls)
 
     asyncio.run(main())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -40,7 +40,7 @@ def run_of(flow: Flow[Any, Any], number: int = 1) -> RunCreate:
 
 
 @asynccontextmanager
-async def waiting(there: Opened, **fields: Any) -> AsyncIterator[asyncio.Task[RunEnded]]:
+async def waiting(there: Opened, **fields: Any) -> AsyncGenerator[asyncio.Task[RunEnded]]:
     """Wait for a run in a task of its own."""
     task = asyncio.create_task(run_and_wait(there, run_of(HOLD), settings=quick(), **fields))
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 import structlog
@@ -227,7 +227,8 @@ def _key(message: Mapping[str, Any] | JobHint | StageKey) -> StageKey:
     named = message.get("key", message)
     if not isinstance(named, Mapping):
         raise InvalidCommand("job message", ["it names no job"])
-    return structure({name: named[name] for name in _NAMES if name in named}, StageKey, what="job message")
+    fields = cast("Mapping[str, Any]", named)
+    return structure({name: fields[name] for name in _NAMES if name in fields}, StageKey, what="job message")
 
 
 def _handled(executed: JobExecuted) -> JobHandled:

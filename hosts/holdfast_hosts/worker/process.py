@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, NoReturn
@@ -25,7 +25,7 @@ THREAD_PATIENCE_SECONDS: Final = 0.2
 
 
 @contextmanager
-def signal_handlers(*, stop: Callable[[], None], abort: Callable[[], None]) -> Iterator[None]:
+def signal_handlers(*, stop: Callable[[], None], abort: Callable[[], None]) -> Generator[None, None, None]:
     """Call *stop* in the running loop at the first SIGTERM or SIGINT and *abort* at the second; a third kills.
 
     Only for the main thread of a process that belongs to the worker.
