@@ -16,7 +16,6 @@ from holdfast.authoring.config import faults_of_defaults
 from holdfast.authoring.context import Context
 from holdfast.authoring.mistakes import Subject
 from holdfast.authoring.source import source_of
-from holdfast.codec import payload_type
 from holdfast.codec.refusals import UnresolvedName
 from holdfast.entities.definition import Body, Calling, PayloadType
 
@@ -116,8 +115,10 @@ def declared(annotation: Any, what: str, subject: Subject) -> Declared:
         UnresolvedName: If it refers to a name that does not exist yet.
         DefinitionError: If its values cannot be stored.
     """
-    source = subject.source.of_statement().quoted()
-    payload = payload_type(annotation, what=f"{what[0].upper()}{what[1:]}", source=source)
+    from holdfast.codec.typed import declared_type
+
+    what = f"{what[0].upper()}{what[1:]}"
+    payload = declared_type(annotation, what=what, source=lambda: subject.source.of_statement().quoted())
     return Declared(annotation=annotation, payload=payload)
 
 

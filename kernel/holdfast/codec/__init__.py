@@ -34,4 +34,4 @@ def payload_type(annotation: Any, *, what: str, source: str) -> PayloadType:
     """
     from holdfast.codec.typed import declared_type
 
-    return declared_type(annotation, what=what, source=source)
+    return declared_type(annotation, what=what, source=lambda: source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from math import isfinite
@@ -219,8 +219,13 @@ class PlainPayload(TypedPayload):
         raise InvalidInput(what, problems)
 
 
-def declared_type(annotation: Any, *, what: str, source: str) -> TypedPayload:
+def declared_type(annotation: Any, *, what: str, source: Callable[[], str]) -> TypedPayload:
     """Return the payload type of *annotation*.
+
+    Args:
+        annotation: A type, with its forward references resolved.
+        what: What is declared with it, for the error.
+        source: Reads the source line of the declaration, which only an error needs.
 
     Raises:
         UnresolvedName: If it refers to a name that does not exist yet.
@@ -229,9 +234,9 @@ def declared_type(annotation: Any, *, what: str, source: str) -> TypedPayload:
     try:
         return payload_of(annotation)
     except Unresolved as error:
-        raise UnresolvedName(str(error), what=what, source=source) from None
+        raise UnresolvedName(str(error), what=what, source=source()) from None
     except Unstorable as error:
-        raise unstorable(annotation, error.reasons, what=what, source=source) from None
+        raise unstorable(annotation, error.reasons, what=what, source=source()) from None
 
 
 def payload_of(annotation: Any) -> TypedPayload:
