@@ -2,14 +2,14 @@
 
 from holdfast_adapters.sqlite.facts import StoreFacts
 from holdfast_adapters.sqlite.persistence import SqlitePersistence
-from holdfast_adapters.sqlite.schema import Migration, current_version, migrate, migrations, pending_migrations
+from holdfast_adapters.sqlite.schema import Migration, all_migrations, current_version, migrate, pending_migrations
 
 __all__ = [
     "Migration",
     "SqlitePersistence",
     "StoreFacts",
+    "all_migrations",
     "current_version",
     "migrate",
-    "migrations",
     "pending_migrations",
 ]

@@ -65,9 +65,8 @@ def create(path: Path) -> None:
         return
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(path: Path, *, mode: str = "rw") -> sqlite3.Connection:
     """Return a connection that changes nothing by itself, not even the journal mode."""
-    mode = "ro" if read_only else "rw"
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,

@@ -48,7 +48,11 @@ def read_facts(connection: sqlite3.Connection, path: Path, *, synchronous: int, 
     """
     (journal_mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     (version,) = connection.execute("SELECT count(*) FROM migration").fetchone()
-    checked = [row[0] for row in connection.execute(f"PRAGMA quick_check({_MOST_PROBLEMS})")]
+    try:
+        checked = [row[0] for row in connection.execute(f"PRAGMA quick_check({_MOST_PROBLEMS})")]
+    except sqlite3.DatabaseError as damage:
+        # Some damage it does not tell of but trips over.
+        checked = [str(damage)]
     wal = path.with_name(path.name + "-wal")
     return StoreFacts(
         path=str(path),

@@ -33,8 +33,11 @@ def _encoding() -> Callable[[Any], str]:
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return _ENCODER.encode
-    quote = json.encoder.encode_basestring_ascii
-    chunks = make(None, _ENCODER.default, quote, None, ":", ",", False, False, True)
+    try:
+        chunks = make(None, _ENCODER.default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, True)
+    except TypeError:
+        # An interpreter that wants other arguments: it is no public interface.
+        return _ENCODER.encode
     return lambda value: "".join(chunks(value, 0))
 
 

@@ -37,7 +37,7 @@ class Migration:
 
 
 @cache
-def migrations() -> tuple[Migration, ...]:
+def all_migrations() -> tuple[Migration, ...]:
     """Return every migration in order."""
     found: list[Migration] = []
     for resource in files("holdfast_adapters.sqlite.migrations").iterdir():
@@ -60,13 +60,26 @@ def current_version(path: Path) -> int:
     if not path.exists():
         return 0
     try:
-        connection = connect(path, read_only=True)
-        try:
-            return len(_applied(connection, path))
-        finally:
-            connection.close()
+        return len(_look(path))
     except sqlite3.Error as error:
         raise translate(error, path) from error
+
+
+def _look(path: Path) -> Sequence[int]:
+    """Return the applied migrations without leaving a trace, not even the empty log that any reader would make."""
+    log = path.with_name(path.name + "-wal")
+    at_rest = not log.exists()
+    try:
+        connection = connect(path, mode="ro&immutable=1" if at_rest else "ro")
+        try:
+            return _applied(connection, path)
+        finally:
+            connection.close()
+    except (sqlite3.Error, UnusableStore):
+        if at_rest and log.exists():
+            # Somebody opened the file meanwhile and may have changed what was taken for immutable.
+            return _look(path)
+        raise
 
 
 def pending_migrations(path: Path) -> Sequence[Migration]:
@@ -76,7 +89,7 @@ def pending_migrations(path: Path) -> Sequence[Migration]:
         UnusableStore: If the file is no store of this version of Holdfast.
         StoreUnavailable: If it cannot be read now.
     """
-    return migrations()[current_version(path) :]
+    return all_migrations()[current_version(path) :]
 
 
 def migrate(path: Path, *, now: int) -> Sequence[Migration]:
@@ -105,7 +118,7 @@ def migrate(path: Path, *, now: int) -> Sequence[Migration]:
         raise translate(error, path) from error
     finally:
         lock.close()
-    return migrations()[before:]
+    return all_migrations()[before:]
 
 
 def open_lock(path: Path) -> FileLock:
@@ -128,7 +141,7 @@ def apply_pending(connection: sqlite3.Connection, path: Path, *, now: int) -> No
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Looked at again inside the transaction: another process may have been here since.
-        for migration in migrations()[len(_applied(connection, path)) :]:
+        for migration in all_migrations()[len(_applied(connection, path)) :]:
             for statement in _statements(migration.sql):
                 connection.execute(statement)
             connection.execute(_RECORD, (migration.number, migration.name, migration.checksum, now))
@@ -155,7 +168,7 @@ def _applied(connection: sqlite3.Connection, path: Path) -> Sequence[int]:
         raise UnusableStore(
             str(path), why="it is a SQLite database of another program.", fix="Name another file for Holdfast."
         )
-    known = migrations()
+    known = all_migrations()
     applied = connection.execute(_APPLIED).fetchall()
     for (number, name, checksum), expected in zip(applied, known, strict=False):
         if (number, checksum) != (expected.number, expected.checksum):
@@ -175,7 +188,7 @@ def _applied(connection: sqlite3.Connection, path: Path) -> Sequence[int]:
 
 def require_current(connection: sqlite3.Connection, path: Path) -> None:
     """Raise UnusableStore if the file lacks migrations."""
-    version, newest = len(_applied(connection, path)), len(migrations())
+    version, newest = len(_applied(connection, path)), len(all_migrations())
     if version < newest:
         raise UnusableStore(
             str(path), why=f"its schema is version {version} and {newest} is needed.", fix=f"Run: {_COMMAND}"
@@ -185,8 +198,8 @@ def require_current(connection: sqlite3.Connection, path: Path) -> None:
 def _statements(sql: str) -> Iterator[str]:
     """Yield the statements of a script; `executescript` would commit the transaction they belong to."""
     statement = ""
-    for line in sql.splitlines(keepends=True):
-        statement += line
+    for piece in re.split(r"(?<=;)", sql):
+        statement += piece
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""

@@ -92,7 +92,7 @@ class SqliteSnapshots:
         SELECT s.output, s.output_digest, s.output_size, s.output_blob FROM stage s
         WHERE s.run = (SELECT n FROM run WHERE id = ?) AND s.stage_id = ?
             AND s.status = 'COMPLETED' AND s.superseded = 0
-        ORDER BY s.generation DESC, s.item LIMIT 1"""
+        ORDER BY s.generation DESC, s.item DESC LIMIT 1"""
 
     async def get_outputs(self, run_id: str, stage_ids: Sequence[str]) -> Mapping[str, Payload]:
         """Return the visible outputs of the named stages."""

@@ -54,6 +54,7 @@ class Writer:
         self._clock = clock
         self._wal = f"{path}-wal"
         self._checkpoint_above = WAL_BYTES
+        #: Rows changed when the log was last put away.
         self._written = 0
         #: Transactions that were committed so far.
         self.transactions = 0
@@ -75,6 +76,7 @@ class Writer:
         if self._connection.total_changes != self._written:
             with self._lock:
                 self._checkpoint("TRUNCATE")
+            self._written = self._connection.total_changes
 
     def close(self) -> None:
         """Checkpoint and close the connection; closing the last connection of a file checkpoints as well."""
@@ -150,7 +152,6 @@ class Writer:
             self.checkpoint_error = str(error)
         else:
             self.checkpoint_error = None
-        self._written = self._connection.total_changes
         # The log starts anew, and shrinks, with the next commit if nobody reads it; if somebody does, it has to grow
         # by as much again before the next try.
         size = self._wal_size()

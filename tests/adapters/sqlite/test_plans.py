@@ -1,0 +1,214 @@
+"""How SQLite goes about every statement: by key or index, never through a whole table, never by sorting."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import pytest
+
+from holdfast.change import Change, Fence, Finish, Grant
+from holdfast.driving import run_sync
+from holdfast.entities.run import RunStatus
+from holdfast.entities.stage import StageStatus
+from holdfast.ports.outbox import Delivery
+from holdfast.ports.queries import RunFilter
+from holdfast_adapters.sqlite import (
+    SqlitePersistence,
+    granting,
+    journal,
+    outbox,
+    queries,
+    snapshots,
+    wave,
+    work,
+    writes,
+)
+from holdfast_adapters.sqlite.statements import Rows
+from holdfast_testing.clock import FakeClock
+from holdfast_testing.contracts.samples import (
+    HOUR,
+    KNOWN,
+    SINK,
+    TTL,
+    created,
+    ended,
+    header,
+    job,
+    key,
+    payload,
+    run_id,
+    stand,
+    started,
+    take_all,
+    wanted,
+)
+
+MODULES: Final[tuple[ModuleType, ...]] = (granting, journal, outbox, queries, snapshots, wave, work, writes)
+#: Answers for people and for doctor look at all live runs or all sinks, and may.
+FOR_PEOPLE: Final = {
+    "queries.SqliteQueries._LIVE_VERSIONS",
+    "queries.SqliteQueries._COUNT_RUNS",
+    "queries.SqliteQueries._COUNT",
+    # Sorts the few runs that share a key.
+    "queries.SqliteQueries._RUNS_BY_KEY",
+}
+#: What may be walked through from end to end: rows of parameters, the few sinks, and what is limited already.
+SMALL: Final = re.compile(r"SCAN (v|sink|level|marked|\d+|\d+-ROW VALUES CLAUSE|CONSTANT ROW|\(subquery-\d+\))\b")
+
+
+def statements() -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of every statement of the adapter."""
+    for module in MODULES:
+        owners: list[Any] = [
+            module,
+            *(each for each in vars(module).values() if getattr(each, "__module__", "") == module.__name__),
+        ]
+        for owner in owners:
+            if owner is not module and not isinstance(owner, type):
+                continue
+            for name, value in vars(owner).items():
+                text = value.text() if isinstance(value, Rows) else value
+                if isinstance(text, str) and re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", text):
+                    short = module.__name__.rpartition(".")[2]
+                    yield f"{short}.{owner.__name__}.{name}" if owner is not module else f"{short}.{name}", text
+    for text in writes.CLOSE_RUN:
+        yield f"writes.CLOSE_RUN[{text}]", text
+
+
+ALL: Final = dict(statements())
+
+
+def plan(connection: sqlite3.Connection, text: str) -> list[str]:
+    """Return the lines of the plan of a statement."""
+    named = dict.fromkeys(re.findall(r":(\w+)", text))
+    numbers = [int(number) for number in re.findall(r"\?(\d+)", text)]
+    unnamed = [None] * (max(numbers) if numbers else text.count("?"))
+    found = connection.execute(f"EXPLAIN QUERY PLAN {text}", named or unnamed)
+    return [row[3] for row in found]
+
+
+@pytest.fixture
+def connection(store: SqlitePersistence) -> sqlite3.Connection:
+    """Return the writing connection of the store."""
+    writer = store._access.opened.writer
+    assert writer is not None
+    return writer._connection
+
+
+def test_every_statement_is_looked_at() -> None:
+    """The statements are found where they stand, in every module that has some."""
+    assert {name.partition(".")[0] for name in ALL} == {module.__name__.rpartition(".")[2] for module in MODULES}
+    assert set(ALL) >= FOR_PEOPLE
+    assert len(ALL) > 50
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL) - FOR_PEOPLE))
+def test_nothing_is_scanned_or_sorted(connection: sqlite3.Connection, name: str) -> None:
+    """No statement walks through a table that grows, and none sorts what it found."""
+    lines = plan(connection, ALL[name])
+    scans = [line for line in lines if line.startswith("SCAN") and not SMALL.match(line)]
+    # An ordered walk along an index that the statement limits, or of which it takes one end, is no scan of a table.
+    walks = [line for line in scans if "USING" in line and re.search(r"LIMIT|\b(min|max)\(", ALL[name])]
+    assert [line for line in scans if line not in walks] == [], lines
+    assert [line for line in lines if "TEMP B-TREE" in line] == [], lines
+
+
+def test_a_wave_takes_its_changes_in_order(connection: sqlite3.Connection) -> None:
+    """The rows of a wave come in the order of its change-sets: they are the outer loop, the joins are look-ups."""
+    lines = plan(connection, wave.CHECK.text(2))
+    tables = [line for line in lines if not line.startswith(("CO-ROUTINE", "MATERIALIZE", "SCAN 2"))]
+    assert [line.split()[:2] for line in tables] == [["SCAN", "v"], ["SEARCH", "r"], ["SEARCH", "j"]], lines
+
+
+# What the plans are for: the work of a statement does not grow with what surrounds it.
+
+
+def counted(connection: sqlite3.Connection, do: Callable[[], object]) -> int:
+    """Return how many instructions of SQLite's machine *do* takes."""
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connection.set_progress_handler(step, 1)
+    try:
+        do()
+    finally:
+        connection.set_progress_handler(None, 1)
+    return steps
+
+
+def finished(number: int) -> list[Change]:
+    """Return the life of a run of one stage."""
+    grant = Grant(worker="w", ttl=TTL)
+    last = Change(
+        run_id=run_id(number),
+        fence=Fence(key=key(run=number), epoch=1),
+        settle=Finish(status=StageStatus.COMPLETED, output=payload("1")),
+        step=ended(number, status=RunStatus.COMPLETED).step,
+    )
+    return [created(number), started(number, jobs=[job(key(run=number), grant=grant)]), last]
+
+
+def crowd(store: SqlitePersistence, size: int) -> None:
+    """Fill the store with *size* of everything that should cost others nothing."""
+    strange = header(1, workflow="strange", priority=9)
+    known = header(2, priority=9)
+    unknown = [job(key(item=item), head=strange) for item in range(size)]
+    delayed = [job(key(run=2, item=item), head=known, delay=HOUR) for item in range(size)]
+    stand(store, created(head=strange), started(head=strange, jobs=unknown))
+    stand(store, created(head=known), started(2, head=known, jobs=delayed))
+    run_sync(store.commit([change for number in range(100, 100 + size) for change in finished(number)]))
+    pending = [header(number, workflow="strange", priority=9) for number in range(5_000, 5_000 + size)]
+    run_sync(store.commit([created(head=head) for head in pending]))
+    # Delivered to one sink, so that only the streams know of them.
+    while streams := run_sync(store.lease_streams(sink=SINK, limit=size, events=100 * size, ttl=TTL)):
+        taken = [
+            Delivery(run_id=each.run_id, sink=SINK, epoch=each.epoch, position=each.events[-1].number)
+            for each in streams
+        ]
+        run_sync(store.settle_streams(taken))
+
+
+def costs(store: SqlitePersistence) -> dict[str, int]:
+    """Return the instructions that the calls a worker lives from take."""
+    opened = store._access.opened
+    writer, reader = opened.writer, opened._reader
+    assert writer is not None
+    assert reader is not None
+    at = key(run=9_001)
+    found = {"create": counted(writer._connection, lambda: stand(store, created(9_001)))}
+    found["list_pending"] = counted(reader, lambda: run_sync(store.list_pending(limit=5, known=KNOWN)))
+    found["start"] = counted(writer._connection, lambda: stand(store, started(9_001, jobs=[job(at)])))
+    found["next_due"] = counted(reader, lambda: run_sync(store.next_due()))
+    found["lease"] = counted(writer._connection, lambda: take_all(store, wanted(limit=5)))
+    found["list_expired"] = counted(reader, lambda: run_sync(store.list_expired(limit=5)))
+    found["find_snapshot"] = counted(reader, lambda: run_sync(store.find_snapshot(at.run_id)))
+    found["finish"] = counted(writer._connection, lambda: stand(store, finished(9_001)[-1]))
+    leased = run_sync(store.lease_streams(sink=SINK, limit=5, events=5, ttl=TTL))
+    assert [stream.run_id for stream in leased] == [at.run_id]
+    found["lease_streams"] = counted(
+        writer._connection, lambda: run_sync(store.lease_streams(sink=SINK, limit=5, events=5, ttl=TTL))
+    )
+    found["list_runs"] = counted(reader, lambda: run_sync(store.list_runs(RunFilter(), limit=5)))
+    return found
+
+
+def test_cost_does_not_grow_with_the_store(tmp_path: Path, clock: FakeClock) -> None:
+    """What a worker does costs the same among forty as among four thousand jobs and runs that are none of its own."""
+    found: list[dict[str, int]] = []
+    for size in (40, 4_000):
+        store = SqlitePersistence(tmp_path / f"{size}.db", clock=clock)
+        run_sync(store.open())
+        crowd(store, size)
+        found.append(costs(store))
+        run_sync(store.close())
+    few, many = found
+    assert {name: count for name, count in many.items() if count > 1.2 * few[name] + 20} == {}, (few, many)
