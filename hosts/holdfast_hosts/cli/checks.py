@@ -10,8 +10,7 @@ import attrs
 
 from holdfast.ports.queries import Counts
 from holdfast.ports.work import KnownWorkflow
-from holdfast_adapters.sqlite.facts import StoreFacts
-from holdfast_adapters.sqlite.schema import migrations
+from holdfast_adapters.sqlite import StoreFacts, all_migrations
 from holdfast_hosts.cli.spelling import counted
 
 #: A log above this size was not checkpointed for long: some reader holds a snapshot, or nobody writes.
@@ -47,7 +46,7 @@ def check_facts(facts: StoreFacts, *, url: str) -> Iterator[Check]:
     yield Check(
         name="store", verdict=Verdict.OK, words=f"{url} opens and may be written; {_bytes(facts.database_bytes)}"
     )
-    yield _found("schema", facts.schema_version == len(migrations()), f"version {facts.schema_version}")
+    yield _found("schema", facts.schema_version == len(all_migrations()), f"version {facts.schema_version}")
     guarded = " has the WAL-reset bug; a file lock around every write and checkpoint keeps it away"
     sqlite = facts.sqlite_version + (guarded if facts.wal_reset_bug else ", without the WAL-reset bug")
     yield Check(name="sqlite", verdict=Verdict.OK, words=sqlite)

@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.entities.run import RunStatus
 from holdfast.ports.queries import Counts
-from holdfast_adapters.sqlite import StoreFacts, migrations
+from holdfast_adapters.sqlite import StoreFacts, all_migrations
 from holdfast_hosts.cli.checks import Verdict, check_counts, check_facts, check_orphans, check_versions
 from tests.hosts.cli.conftest import Cli, lines
 
@@ -23,7 +23,7 @@ FACTS = StoreFacts(
     synchronous="FULL",
     database_bytes=4_096,
     wal_bytes=0,
-    schema_version=len(migrations()),
+    schema_version=len(all_migrations()),
     readable_by_others=False,
     checkpoint_error=None,
     problems=(),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from holdfast_adapters.sqlite.schema import Migration, current_version, migrations
-from holdfast_adapters.sqlite.schema import migrate as migrate_file
+from holdfast_adapters.sqlite import Migration, all_migrations, current_version
+from holdfast_adapters.sqlite import migrate as migrate_file
 from holdfast_hosts.cli.exits import Exit
 from holdfast_hosts.cli.opening import existing, lasting
 from holdfast_hosts.cli.options import Common
@@ -28,7 +28,7 @@ def migrate(common: Common) -> int:
     """
     url = lasting(common.store)
     applied = migrate_file(_path(url), now=(datetime.now(UTC) - _EPOCH) // _MICROSECOND)
-    version = len(migrations())
+    version = len(all_migrations())
     if common.json:
         answer({"store": str(url), "version": version, "applied": [_name(one) for one in applied]})
         return Exit.DONE
@@ -49,7 +49,7 @@ def status(common: Common) -> int:
     """
     url = existing(common.store)
     version = current_version(_path(url))
-    known = migrations()
+    known = all_migrations()
     if common.json:
         answer(
             {

@@ -32,7 +32,7 @@ def worker(modules: Sequence[str], *, concurrency: int, queues: Sequence[str], c
         raise misused(f"--concurrency is {concurrency}; it is from 1 to {MAX_CONCURRENCY:,}.")
     settings = WorkerSettings(concurrency=concurrency, queues=frozenset(queues or ("default",)))
     registry = load_registry(modules)
-    log_to_stderr(least="info")
+    log_to_stderr(least="warning")
     stats = asyncio.run(_work(registry, settings, common=common))
     _report(stats, common=common)
     exit_process(Exit.INTERRUPTED if stats.aborted else Exit.DONE)
