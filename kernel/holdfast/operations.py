@@ -11,7 +11,7 @@ from holdfast.change import Change, Committed, Duplicate, Refusal
 from holdfast.codec import converter, digest, from_json, to_json
 from holdfast.command import Ports
 from holdfast.entities.operation import OPERATION_SCOPE, OperationRecord
-from holdfast.errors import CommitUnknown, IdempotencyMismatch, StaleVersion
+from holdfast.errors import CommitUnknown, IdempotencyMismatch, Rejected, StaleVersion
 from holdfast.settling import announce, checked
 
 R = TypeVar("R")
@@ -47,6 +47,9 @@ class Decision(Generic[R]):
 
     change: Change | None
     result: R
+    #: Changes nothing, but can carry the answer into the store when there is no other change-set and the caller named
+    #: the operation: what was answered once stays the answer, also when the same request would do something later.
+    note: Change | None = None
 
 
 async def once(
@@ -69,16 +72,23 @@ async def once(
         StaleVersion: If the run keeps changing.
     """
     fingerprint = request.fingerprint
-    for scope, key in request.identities:
-        record = await ports.persistence.find_operation(tenant=request.tenant, scope=scope, key=key)
-        if record is not None:
-            return replayed(record, fingerprint=fingerprint, result_type=result_type)
+    record = await _find(request, ports)
+    if record is not None:
+        return replayed(record, fingerprint=fingerprint, result_type=result_type)
     # Without an identity of the caller's the operation still gets one, so that an unknown commit can be looked up.
     identities = request.identities or ((OPERATION_SCOPE, ports.ids.new_id()),)
     stale: StaleVersion | None = None
     for _ in range(ports.settings.conflict_tries):
-        decision = await decide()
-        if decision.change is None:
+        try:
+            decision = await decide()
+        except Rejected:
+            # What the run has become may be the doing of the same request, carried out elsewhere since the look-up.
+            record = await _find(request, ports)
+            if record is None:
+                raise
+            return replayed(record, fingerprint=fingerprint, result_type=result_type)
+        change = decision.change or (decision.note if request.identities else None)
+        if change is None:
             return decision.result
         records = tuple(
             OperationRecord(
@@ -88,11 +98,11 @@ async def once(
                 command=request.command,
                 fingerprint=fingerprint,
                 result=to_json(converter.unstructure(decision.result), what=f"{request.command} result"),
-                run_id=decision.change.run_id,
+                run_id=change.run_id,
             )
             for scope, key in identities
         )
-        change = attrs.evolve(decision.change, operations=records)
+        change = attrs.evolve(change, operations=records)
         outcome = await _commit(change, ports)
         if isinstance(outcome, Duplicate):
             return replayed(outcome.record, fingerprint=fingerprint, result_type=result_type)
@@ -103,6 +113,14 @@ async def once(
         return decision.result
     assert stale is not None, "only a stale version makes the loop go round"
     raise stale
+
+
+async def _find(request: Request, ports: Ports) -> OperationRecord | None:
+    for scope, key in request.identities:
+        record = await ports.persistence.find_operation(tenant=request.tenant, scope=scope, key=key)
+        if record is not None:
+            return record
+    return None
 
 
 def replayed(record: OperationRecord, *, fingerprint: str, result_type: type[R]) -> R:

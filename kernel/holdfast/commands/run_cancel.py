@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import attrs
 
+from holdfast.change import Change, Require
 from holdfast.command import Command, Ports
 from holdfast.decide.cancel import cancel
 from holdfast.entities.run import RunStatus
@@ -41,9 +42,14 @@ async def handle(command: RunCancel, ports: Ports) -> RunCancelResult:
 
     async def decide() -> Decision[RunCancelResult]:
         run = await ports.persistence.find_run(command.run_id)
-        if run is None or run.status.is_terminal:
-            status = None if run is None else run.status
-            return Decision(change=None, result=RunCancelResult(cancelled=False, status=status))
+        if run is None:
+            return Decision(change=None, result=RunCancelResult(cancelled=False, status=None))
+        if run.status.is_terminal:
+            return Decision(
+                change=None,
+                result=RunCancelResult(cancelled=False, status=run.status),
+                note=Change(run_id=run.id, require=Require(statuses=frozenset({run.status}))),
+            )
         return Decision(
             change=cancel(run.id, reason=command.reason),
             result=RunCancelResult(cancelled=True, status=RunStatus.CANCELLED),
