@@ -79,6 +79,8 @@ class Agenda(Generic[OrderT, RowT]):
 
         The heap is walked, not emptied: its entries below any other come no earlier than that one.
         """
+        # What has moved on since lies in front; left there, it would be walked through at every call.
+        self.first()
         entries = self._entries
         found: list[RowT] = []
         ahead = [(entries[0], 0)] if entries else []

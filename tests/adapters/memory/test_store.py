@@ -164,6 +164,17 @@ class TestAgenda:
         assert agenda.first() == (2, there)
         assert agenda.earliest(9) == [there]
 
+    def test_looking_drops_what_has_moved_on(self) -> None:
+        """Whoever looks at the first rows does not walk through those that have left before them, look after look."""
+        agenda, _ = self._agenda()
+        rows = [Stamped(number) for number in range(1, 101)]
+        for order, row in enumerate(rows):
+            agenda.add(order, row)
+        for row in rows[:90]:
+            row.stamp = 0
+        assert agenda.earliest(3) == rows[90:93]
+        assert len(agenda._entries) == 10
+
     def test_an_entry_that_is_there_twice_is_harmless(self) -> None:
         """Two entries of one row are of the same rank; both die with the row's stamp."""
         agenda, _ = self._agenda()
