@@ -80,10 +80,11 @@ class Alarm:
             self._handle = self._loop.call_later(delay.total_seconds(), self._ring)
 
     def _ring(self) -> None:
+        has_come = self._handle is not None and self._loop.time() >= self._handle.when()
         self._is_ringing = False
-        instant_has_come = self._handle is not None and self._loop.time() >= self._handle.when()
-        if self._scheduler.pop_due():
-            self._on_news()
-            if instant_has_come:
-                self._on_due()
+        # What is due is forgotten here, perhaps by another worker of this process before; each was told of it.
+        self._scheduler.pop_due()
+        self._on_news()
+        if has_come:
+            self._on_due()
         self._arm()

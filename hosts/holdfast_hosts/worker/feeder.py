@@ -69,22 +69,25 @@ class Feeder:
 
     async def _feed(self) -> None:
         draining, longest = self._shift.draining, self._shift.settings.poll_max.total_seconds()
-        pause = self._poll_min
+        pause, failures = self._poll_min, 0
         while not draining.is_set():
             if not self._free:
                 await self._wait_for_slot()
                 continue
             self._wake.clear()
             try:
-                found = await self._fill()
+                found, is_more = await self._fill()
             except Exception as error:  # noqa: BLE001 - the feeder outlives whatever goes wrong with one look
+                failures += 1
                 self._shift.tally.errors += 1
                 log.warning("no work could be looked for", error=repr(error))
-                await self._shift.pause(self._shift.next_pause())
+                await self._shift.pause(self._shift.backoff(failures))
                 continue
-            # A full answer means that there may be more; any other means that this was all there is.
-            if found and not self._free:
+            failures = 0
+            if is_more:
                 pause = self._poll_min
+                # A store that never makes anybody wait must not keep the slots from beginning.
+                await asyncio.sleep(0)
                 continue
             was_woken = await self._wait(self._poll_min if found else pause)
             pause = self._poll_min if was_woken or found else min(pause * 2, longest)
@@ -109,18 +112,21 @@ class Feeder:
             return False
         return True
 
-    async def _fill(self) -> bool:
-        """Give jobs to the free slots and return whether there were any."""
+    async def _fill(self) -> tuple[bool, bool]:
+        """Give jobs to the free slots; return whether there were any, and whether there may be more."""
         self._last_pass = self._loop.time()
         granted = self._clock.monotonic()
-        ready = await self._ready(len(self._free))
+        asked = min(len(self._free), MAX_ASKED)
+        ready = await self._ready(asked)
         await self._give(ready, granted=granted)
-        if not self._free or self._shift.draining.is_set():
-            return bool(ready)
+        # A full answer means that there may be more; any other means that this was all there is.
+        if len(ready) == asked or not self._free or self._shift.draining.is_set():
+            return bool(ready), len(ready) == asked
         granted = self._clock.monotonic()
-        claimed, leases = await self._pending(len(self._free))
+        asked = min(len(self._free), MAX_ASKED)
+        seen, leases = await self._pending(asked)
         await self._give(leases, granted=granted)
-        return bool(ready or claimed)
+        return bool(ready or seen), seen == asked
 
     async def _give(self, leases: Sequence[Lease], *, granted: float) -> None:
         for lease in leases:
@@ -141,7 +147,7 @@ class Feeder:
         shift = self._shift
         request = LeaseRequest(
             worker=shift.worker_id,
-            limit=min(limit, MAX_ASKED),
+            limit=limit,
             ttl=shift.ttl,
             known=shift.kernel.ports.definitions.known(),
             queues=shift.settings.queues,
@@ -151,7 +157,8 @@ class Feeder:
     async def _pending(self, limit: int) -> tuple[int, Sequence[Lease]]:
         shift = self._shift
         result = await shift.kernel.dispatch(
-            RunClaimPending(worker=shift.worker_id, max_claims=min(limit, MAX_ASKED), keep_queues=shift.settings.queues)
+            RunClaimPending(worker=shift.worker_id, max_claims=limit, keep_queues=shift.settings.queues)
         )
         shift.tally.claimed += len(result.claimed)
-        return len(result.claimed), result.leases
+        # Those that another worker admitted first show that there is work.
+        return len(result.claimed) + result.missed, result.leases

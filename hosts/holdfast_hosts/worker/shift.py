@@ -22,6 +22,8 @@ log = structlog.stdlib.get_logger("holdfast.worker")
 
 #: Shortest pause between two looks at the store that were asked for by something which may be no work at all.
 GAP: Final = timedelta(milliseconds=10)
+#: Exponents above this would overflow long after every cap has been reached.
+MAX_DOUBLINGS: Final = 30
 #: How often handing a job back is tried before it is left to the reaper.
 RELEASE_TRIES: Final = 3
 
@@ -81,13 +83,10 @@ class Shift:
         self.tally = Tally()
         self.draining = asyncio.Event()
         self.aborted = asyncio.Event()
-        #: Failures of the store in a row.
-        self.failures = 0
 
-    def next_pause(self) -> timedelta:
-        """Count one more failure in a row and return how long to wait: doubling, capped, half of it by chance."""
-        self.failures += 1
-        whole = self.settings.backoff_base * 2.0 ** min(self.failures - 1, 30)
+    def backoff(self, failures: int) -> timedelta:
+        """Return how long to wait after so many *failures* in a row: doubling, capped, half of it by chance."""
+        whole = self.settings.backoff_base * 2.0 ** min(failures - 1, MAX_DOUBLINGS)
         return min(whole, self.settings.backoff_cap) * (0.5 + self.opened.ids.fraction() / 2)
 
     async def pause(self, delay: timedelta) -> None:
@@ -96,17 +95,17 @@ class Shift:
 
     async def hand_back(self, lease: Lease, *, delay: timedelta = ZERO) -> None:
         """Release *lease* if the store can be reached; if not, the job comes back when the lease has ended."""
-        for tries_left in reversed(range(RELEASE_TRIES)):
+        for failures in range(1, RELEASE_TRIES + 1):
             try:
                 if await self.opened.transport.release(lease, delay=delay):
                     self.tally.released += 1
                 return
             except Unavailable as error:
                 self.tally.errors += 1
-                if not tries_left or self.aborted.is_set():
+                if failures == RELEASE_TRIES or self.aborted.is_set():
                     log.warning("a job could not be handed back", job=str(lease.key), error=repr(error))
                     return
-            await self.pause(self.next_pause())
+            await self.pause(self.backoff(failures))
 
 
 async def wait_at_most(event: asyncio.Event, delay: timedelta) -> bool:

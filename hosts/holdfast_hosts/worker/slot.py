@@ -37,6 +37,8 @@ class Slot:
         self._pulse = pulse
         self._free = free
         self._find_other = find_other
+        #: Jobs in a row that could not be executed because a port was away.
+        self._failures = 0
         self._inbox: asyncio.Future[JobExecute | None] | None = None
         #: A lease that is held beside the pulse's for a moment, so that it is handed back too when all stops.
         self._spare: Lease | None = None
@@ -140,7 +142,7 @@ class Slot:
         if executed is None:
             await self._stopped()
             return None
-        shift.failures = 0
+        self._failures = 0
         shift.tally.outcomes[executed.outcome] += 1
         self._presence.tell(command.job.run_id, is_at_rest=executed.next is None)
         return executed.next
@@ -164,7 +166,8 @@ class Slot:
             # Its lease is left to end, which uses up an attempt: a job must not trip over a defect for ever.
             log.error("a job could not be executed", **told, exc_info=error)
             return
-        delay = shift.next_pause()
+        self._failures += 1
+        delay = shift.backoff(self._failures)
         log.warning("a job is handed back, because a port cannot be reached", **told, delay=delay.total_seconds())
         live = self._pulse.current
         if live is not None:

@@ -31,6 +31,8 @@ class RunClaimPendingResult:
     claimed: tuple[ClaimedRun, ...]
     #: Leases on entry jobs that went to the asking worker at once.
     leases: tuple[Lease, ...] = ()
+    #: Runs that were pending when looked for and that another host admitted first: there may be more to admit.
+    missed: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +72,7 @@ async def handle(command: RunClaimPending, ports: Ports) -> RunClaimPendingResul
         jobs = tuple(job.key for job in change.step.jobs)
         claimed.append(ClaimedRun(run_id=run.id, workflow_id=run.header.workflow_id, jobs=jobs))
         leases.extend(_leases(run, change, outcome))
-    return RunClaimPendingResult(claimed=tuple(claimed), leases=tuple(leases))
+    return RunClaimPendingResult(claimed=tuple(claimed), leases=tuple(leases), missed=len(runs) - len(claimed))
 
 
 def _leases(run: Run, change: Change, committed: Committed) -> list[Lease]:
