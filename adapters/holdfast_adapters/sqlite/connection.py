@@ -22,6 +22,28 @@ WRITER_CACHE: Final = 65_536
 READER_CACHE: Final = 16_384
 #: The log shrinks to this many bytes when it starts anew, and is checkpointed when it has grown beyond it.
 WAL_BYTES: Final = 8 * 1024 * 1024
+#: Where Linux tells what is mounted where; other systems tell nothing.
+MOUNTS: Final = Path("/proc/self/mounts")
+#: File systems whose locks and shared memory do not reach every machine that writes there.
+NETWORK: Final = frozenset(
+    {"afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"}
+)
+
+
+def filesystem(path: Path) -> str | None:
+    """Return the kind of file system that *path* is on, None if the system does not tell."""
+    try:
+        lines = MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    place, kind, deepest = path.resolve(), None, -1
+    for line in lines:
+        _, point, found, *_ = line.split(" ")
+        mounted = Path(point.replace("\\040", " "))
+        # Of two at one point the later one hides the earlier.
+        if len(mounted.parts) >= deepest and place.is_relative_to(mounted):
+            kind, deepest = found, len(mounted.parts)
+    return kind
 
 
 def check_place(path: Path) -> None:
@@ -42,6 +64,13 @@ def check_place(path: Path) -> None:
             str(path),
             why=f"the directory {folder} may not be written, and SQLite keeps its log beside the file.",
             fix="Give this user the right to write there, or choose another place.",
+        )
+    kind = filesystem(folder)
+    if kind in NETWORK:
+        raise UnusableStore(
+            str(path),
+            why=f"it is on a network file system ({kind}), where locks cannot be trusted.",
+            fix="Put it on a disk of this machine, or use Postgres.",
         )
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         raise unwritable(path)

@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from holdfast_adapters.sqlite.connection import SAFE_SQLITE
+from holdfast_adapters.sqlite.connection import SAFE_SQLITE, filesystem
 
 _SYNCHRONOUS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
 #: `quick_check` stops after this many problems.
@@ -20,6 +20,8 @@ class StoreFacts:
     """The state of the file and of the library that serves it."""
 
     path: str
+    #: The kind of file system, such as ``ext4``; None if the system does not tell.
+    filesystem: str | None
     sqlite_version: str
     #: Whether this SQLite may corrupt a file that several processes write without a lock of their own; ours has one.
     wal_reset_bug: bool
@@ -56,6 +58,7 @@ def read_facts(connection: sqlite3.Connection, path: Path, *, synchronous: int, 
     wal = path.with_name(path.name + "-wal")
     return StoreFacts(
         path=str(path),
+        filesystem=filesystem(path),
         sqlite_version=sqlite3.sqlite_version,
         wal_reset_bug=sqlite3.sqlite_version_info < SAFE_SQLITE,
         journal_mode=journal_mode,

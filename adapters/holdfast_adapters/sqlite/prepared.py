@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
-from holdfast.change import Change, NewJob
+from holdfast.change import Arrival, Change, NewJob
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageKey, StageStatus
@@ -49,22 +50,26 @@ class Prepared:
         self.job = None if fence is None else job_key(fence.key)
         self.statuses = _status_texts(change.require.statuses)
         self.events = [event_text(event) for event in change.step.events]
-        self.arrivals = [(each, [event_text(event) for event in each.step.events]) for each in change.arrivals]
-        #: Identities of the operations it records.
-        self.operations: list[tuple[str, str, str]] = []
-        self.notes: list[tuple[Any, ...]] = []
-        self.logs: list[tuple[Any, ...]] = []
+        #: Whether it is judged by more than its run and its fenced job.
+        self.looks_further = change.fired is not None
+        self.arrivals: list[tuple[Arrival, list[EventText]]] = []
+        for arrival in change.arrivals:
+            self.arrivals.append((arrival, [event_text(event) for event in arrival.step.events]))
+            self.looks_further = self.looks_further or arrival.arity > 1
         #: Whether there is anything that a plain step does not have.
-        self.has_more = bool(change.operations or change.annotations or change.logs or change.artifacts)
+        self.has_more = bool(
+            change.operations or change.annotations or change.logs or change.artifacts or change.checkpoints
+        )
+        #: Identities of the operations it records.
+        self.operations: Sequence[tuple[str, str, str]] = ()
+        self.notes: Sequence[tuple[Any, ...]] = ()
+        self.logs: Sequence[tuple[Any, ...]] = ()
         if self.has_more:
             self._prepare_more()
-        #: Whether it is judged by more than its run and its fenced job.
-        self.looks_further = bool(
-            self.operations or change.fired is not None or any(each.arity > 1 for each in change.arrivals)
-        )
 
     def _prepare_more(self) -> None:
         change = self.change
+        self.looks_further = self.looks_further or bool(change.operations)
         self.operations = [(record.tenant, record.scope, record.key) for record in change.operations]
         self.notes = [
             (

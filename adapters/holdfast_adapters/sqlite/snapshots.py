@@ -119,3 +119,17 @@ class SqliteSnapshots:
             return [rows.artifact(row) for row in connection.execute(self._LIST_ARTIFACTS, (run_id,)).fetchall()]
 
         return await self._access.read(read)
+
+    _CHECKPOINT: Final = """
+        SELECT text, digest, size, blob FROM checkpoint
+        WHERE run = (SELECT n FROM run WHERE id = ?) AND stage_id = ? AND generation = ? AND item = ? AND name = ?"""
+
+    async def find_checkpoint(self, key: StageKey, *, name: str) -> Payload | None:
+        """Return the result that the stage instance keeps under that name."""
+
+        def read(connection: sqlite3.Connection, _: int) -> Payload | None:
+            at = (key.run_id, key.stage_id, key.generation, key.item, name)
+            row = connection.execute(self._CHECKPOINT, at).fetchone()
+            return None if row is None else rows.payload(row)
+
+        return await self._access.read(read)

@@ -13,7 +13,19 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
-from holdfast.change import Change, Committed, Duplicate, Finish, Refusal, Requeue, RunPatch, Step, Suspend
+from holdfast.change import (
+    NOTHING,
+    Arrival,
+    Change,
+    Committed,
+    Duplicate,
+    Finish,
+    Refusal,
+    Requeue,
+    RunPatch,
+    Step,
+    Suspend,
+)
 from holdfast.entities.operation import OperationRecord
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
@@ -25,6 +37,7 @@ from holdfast_adapters.sqlite.writes import (
     DELETE_TIMER,
     INSERT_ANNOTATION,
     INSERT_LOG,
+    KEEP_CHECKPOINT,
     REQUEUE_JOB,
     SET_ARTIFACT,
     SET_TIMER,
@@ -107,6 +120,8 @@ class Wave:
         self._operations: dict[tuple[str, str, str], OperationRecord] = {}
         self._timers: dict[tuple[str, str], int] = {}
         self._gates: dict[tuple[int, str, int], int] = {}
+        #: Whether change-sets of one run meet in this wave, so that one may touch what another is judged by.
+        self._shared = False
         #: The newest run of the store; 0 until somebody asks.
         self._last_run = 0
 
@@ -114,6 +129,7 @@ class Wave:
         """Judge the change-sets that can be, put their outcomes into *outcomes*, and return the others."""
         changes = [change for _, change in pending]
         found = CHECK.fetch(self._connection, [change.looked_up() for change in changes])
+        self._shared = len({change.run_id for change in changes}) < len(changes)
         further = [change for change in changes if change.looks_further]
         if further:
             self._look_further(further)
@@ -121,7 +137,7 @@ class Wave:
         blocked: set[object] = set()
         for entry, row in zip(pending, found, strict=True):
             change = entry[1]
-            if self._must_wait(change, blocked):
+            if self._shared and self._must_wait(change, blocked):
                 later.append(entry)
                 blocked.add(change.run_id)
                 blocked.update(change.operations)
@@ -223,30 +239,44 @@ class Wave:
         change, writes = prepared.change, self.writes
         run.version += 1
         if change.settle is not None:
-            self._settle(change, run, row)
+            self._settle(prepared, run, row)
         if change.fired is not None:
             writes.add(DELETE_TIMER, (run.n, change.fired))
-            run.touched.add(change.fired)
-        self._step(change.step, prepared.events, run)
+        steps = [(change.step, prepared.events)]
         opened: list[str] = []
         for arrival, events in prepared.arrivals:
-            if self._opens(run, gate=(run.n, arrival.gate, arrival.generation), arity=arrival.arity):
+            if arrival.arity == 1 or self._opens(arrival, run):
                 opened.append(arrival.gate)
-                self._step(arrival.step, events, run)
+                steps.append((arrival.step, events))
+        for step, events in steps:
+            if step is not NOTHING:
+                self._step(step, events, run)
         if change.supersede:
             run.closed = True
             writes.add(SUPERSEDE, *((run.n, stage_id) for stage_id in change.supersede))
         if prepared.has_more:
             self._notes(prepared, run)
+        if self._shared:
+            self._touch(prepared, [step for step, _ in steps], run)
         return Committed(version=run.version, opened=tuple(opened))
 
-    def _settle(self, change: Change, run: RunState, row: tuple[Any, ...]) -> None:
-        fence, settle, writes, now = change.fence, change.settle, self.writes, self._now
+    def _touch(self, prepared: Prepared, steps: Sequence[Step], run: RunState) -> None:
+        """Note the jobs and timers that nothing else of the run can be judged by before the wave is written."""
+        change = prepared.change
+        if change.settle is not None and prepared.job is not None:
+            run.touched.add(prepared.job)
+        if change.fired is not None:
+            run.touched.add(change.fired)
+        for step in steps:
+            run.touched.update(job_key(job.key) for job in step.jobs)
+            run.touched.update(timer.id for timer in step.timers)
+
+    def _settle(self, prepared: Prepared, run: RunState, row: tuple[Any, ...]) -> None:
+        fence, settle, writes, now = prepared.change.fence, prepared.change.settle, self.writes, self._now
         assert fence is not None, "only a fenced job is settled"
-        key = job_key(fence.key)
-        run.touched.add(key)
+        assert prepared.job is not None, "a fence names its job"
         lost = _lost_epochs(row) if fence.expired else row[_LOST]
-        at = (run.n, *key)
+        at = (run.n, *prepared.job)
         if isinstance(settle, Finish):
             writes.done.append(at)
             writes.stages.append(
@@ -260,8 +290,8 @@ class Wave:
                     row[_STARTED_AT],
                     now,
                     lost,
-                    rows.failure_text(settle.failure),
-                    rows.mapping_text(settle.metrics),
+                    rows.failure_text(settle.failure) if settle.failure else None,
+                    rows.mapping_text(settle.metrics) if settle.metrics else None,
                     *payload_columns(settle.output),
                 )
             )
@@ -279,11 +309,9 @@ class Wave:
         if events:
             writes.tell(run, events)
         for job in step.jobs:
-            run.touched.add(job_key(job.key))
             writes.jobs.append(job_row(job, run=run.n, now=now))
         for timer in step.timers:
             writes.add(SET_TIMER, (run.n, timer.id, timer.kind.value, now + rows.span(timer.delay)))
-            run.touched.add(timer.id)
         if step.run is not None:
             self._move(run, step.run)
 
@@ -296,18 +324,17 @@ class Wave:
         run.move = patch
         run.closed = run.closed or patch.closes
 
-    def _opens(self, run: RunState, *, gate: tuple[int, str, int], arity: int) -> bool:
+    def _opens(self, arrival: Arrival, run: RunState) -> bool:
         """Count one arrival and return whether it is the one that opens the gate.
 
         A gate of one source is not counted: the fence of its source lets it arrive only once, and a step of a linear
         run would otherwise cost a row.
         """
-        if arity == 1:
-            return True
+        gate = (run.n, arrival.gate, arrival.generation)
         count = self._gates.get(gate, 0) + 1
         self._gates[gate] = count
-        self.writes.gates[gate] = (arity, count)
-        return count == arity
+        self.writes.gates[gate] = (arrival.arity, count)
+        return count == arrival.arity
 
     def _notes(self, prepared: Prepared, run: RunState) -> None:
         change, writes, n = prepared.change, self.writes, run.n
@@ -317,10 +344,16 @@ class Wave:
             SET_ARTIFACT,
             *((n, each.name, each.blob, each.digest, each.size, each.media_type) for each in change.artifacts),
         )
+        for kept in change.checkpoints:
+            result = kept.result
+            writes.add(
+                KEEP_CHECKPOINT,
+                (n, *job_key(kept.key), kept.name, result.text, result.digest, result.size, result.blob),
+            )
         for identity, record in zip(prepared.operations, change.operations, strict=True):
             self._operations[identity] = record
-            kept = (record.command, record.fingerprint, record.result, record.run_id)
-            writes.operations.append((*identity, *kept, self._now))
+            said = (record.command, record.fingerprint, record.result, record.run_id)
+            writes.operations.append((*identity, *said, self._now))
 
 
 def _lost_epochs(row: tuple[Any, ...]) -> str:

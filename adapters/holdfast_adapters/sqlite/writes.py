@@ -76,6 +76,10 @@ DELETE_TIMER: Final = "DELETE FROM timer WHERE run = ? AND id = ?"
 SET_TIMER: Final = "INSERT OR REPLACE INTO timer (run, id, kind, due_at) VALUES (?, ?, ?, ?)"
 SET_ARTIFACT: Final = """
     INSERT OR REPLACE INTO artifact (run, name, blob, digest, size, media_type) VALUES (?, ?, ?, ?, ?, ?)"""
+KEEP_CHECKPOINT: Final = """
+    INSERT INTO checkpoint (run, stage_id, generation, item, name, text, digest, size, blob)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (run, stage_id, generation, item, name) DO NOTHING"""
 INSERT_ANNOTATION: Final = """
     INSERT INTO annotation (run, at, name, value, stage_id, generation, item, attempt, actor)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -106,6 +110,7 @@ _ORDER: Final = (
     SET_TIMER,
     SUPERSEDE,
     SET_ARTIFACT,
+    KEEP_CHECKPOINT,
     INSERT_ANNOTATION,
     INSERT_LOG,
     CANCEL_JOBS,

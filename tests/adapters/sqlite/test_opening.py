@@ -135,6 +135,30 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("mounted", ["nfs4", "ext4"])
+def test_a_network_file_system_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch, mounted: str) -> None:
+    """A file on a network file system is refused, one on a disk below or above such a place is not."""
+    mounts = path.with_name("mounts")
+    outer = "nfs" if mounted == "ext4" else "ext4"
+    mounts.write_text(f"a / {outer} rw 0 0\nb {path.parent} {mounted} rw 0 0\nc {path.parent}/other nfs rw 0 0\n")
+    monkeypatch.setattr(connection, "MOUNTS", mounts)
+    if mounted == "ext4":
+        store = opened(path)
+        assert run_sync(store.facts()).filesystem == "ext4"
+        run_sync(store.close())
+    else:
+        with pytest.raises(UnusableStore, match="network"):
+            opened(path)
+
+
+def test_a_system_that_tells_no_mounts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system does not tell what is mounted the file is used."""
+    monkeypatch.setattr(connection, "MOUNTS", path.with_name("none"))
+    store = opened(path)
+    assert run_sync(store.facts()).filesystem is None
+    run_sync(store.close())
+
+
 def test_an_old_library_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A SQLite without STRICT tables is refused by its version, before anything is made."""
     monkeypatch.setattr(connection, "OLDEST_SQLITE", (99, 0, 0))

@@ -158,6 +158,20 @@ CREATE TABLE artifact (
     PRIMARY KEY (run, name)
 ) STRICT, WITHOUT ROWID;
 
+-- The results of steps inside stage instances; the first of a name stands.
+CREATE TABLE checkpoint (
+    run INTEGER NOT NULL,
+    stage_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    text TEXT,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    blob TEXT,
+    PRIMARY KEY (run, stage_id, generation, item, name)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE annotation (
     id INTEGER PRIMARY KEY,
     run INTEGER NOT NULL,
