@@ -181,6 +181,16 @@ class NewAnnotation:
 
 
 @attrs.frozen(kw_only=True)
+class NewCheckpoint:
+    """The result of one step inside a stage instance, kept so that a later attempt need not do the step again."""
+
+    key: StageKey
+    #: Unique within the stage instance; the first result of a name stands.
+    name: str
+    result: Payload
+
+
+@attrs.frozen(kw_only=True)
 class NewLog:
     """One log line of a stage instance."""
 
@@ -210,6 +220,7 @@ class Change:
     #: Stages whose records are from now on invisible to the run, because a rerun does them again.
     supersede: tuple[str, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
+    checkpoints: tuple[NewCheckpoint, ...] = ()
     annotations: tuple[NewAnnotation, ...] = ()
     logs: tuple[NewLog, ...] = ()
     operations: tuple[OperationRecord, ...] = ()

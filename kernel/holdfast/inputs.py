@@ -9,6 +9,7 @@ import attrs
 
 from holdfast.authoring.config import config_text
 from holdfast.authoring.context import Attempt, Context, Surroundings, Watch
+from holdfast.checkpoints import JournalledSteps
 from holdfast.command import Ports
 from holdfast.decide.open import Keep
 from holdfast.entities.definition import Body, Definition, StageSpec
@@ -111,7 +112,11 @@ def _context(job: Leased, texts: Mapping[str, str]) -> Context[Any]:
         outputs=texts,
         watch=job.watch,
         surroundings=Surroundings(
-            clock=ports.clock, services=ports.services, artifacts=BlobArtifacts(ports), block_on=ports.block_on
+            clock=ports.clock,
+            services=ports.services,
+            artifacts=BlobArtifacts(ports),
+            steps=JournalledSteps(ports),
+            block_on=ports.block_on,
         ),
         deadline=None if spec.timeout is None else ports.clock.now() + spec.timeout,
     )
@@ -124,3 +129,7 @@ def _read(decode: Callable[..., Any], text: str, *, what: str, job: Leased, code
     except Rejected as error:
         name = type(error).__qualname__
         raise Unfit(Failure(code=code, message=str(error), error=name, stage_id=job.spec.id)) from error
+    except BaseException as error:  # noqa: BLE001 - a validator of the user's, and nothing is awaited here
+        message = f"The {what} could not be read: its validator raised {type(error).__name__}."
+        failure = Failure(code=code, message=message, error=type(error).__qualname__, stage_id=job.spec.id)
+        raise Unfit(failure) from None

@@ -138,9 +138,13 @@ class Harness:
 
     def start(self, workflow: Flow[In, Any], input: In, **options: Any) -> str:
         """Create a run and return its id; *options* are further fields of `RunCreate`."""
+        return run_sync(self.astart(workflow, input, **options))
+
+    async def astart(self, workflow: Flow[In, Any], input: In, **options: Any) -> str:
+        """Do what `start` does inside an event loop."""
         definition = self.know(workflow)
         command = RunCreate(workflow_id=definition.id, version=definition.version, input=input, **options)
-        return self.dispatch(command).run_id
+        return (await self.kernel.dispatch(command)).run_id
 
     def know(self, workflow: Flow[Any, Any]) -> Definition:
         """Register the workflow unless that was done before, and return its definition."""
@@ -157,9 +161,9 @@ class Harness:
 
     async def arun(self, workflow: Flow[In, Out], input: In, **options: Any) -> Ended[Out]:
         """Do what `run` does inside an event loop, so that stages may await anything."""
-        run_id = self.start(workflow, input, **options)
+        run_id = await self.astart(workflow, input, **options)
         await self.adrain()
-        return self.look(workflow, run_id)
+        return await self._look(workflow, run_id)
 
     def look(self, workflow: Flow[Any, Out], run_id: str) -> Ended[Out]:
         """Return the run as it stands now.

@@ -240,6 +240,10 @@ class Application:
             self._put(self._store.operations, (record.tenant, record.scope, record.key), record)
         for artifact in change.artifacts:
             self._put(run.artifacts, artifact.name, artifact)
+        for checkpoint in change.checkpoints:
+            place = (checkpoint.key, checkpoint.name)
+            if place not in run.checkpoints:
+                self._put(run.checkpoints, place, checkpoint.result)
         for note in change.annotations:
             self._append(run.annotations, self._annotation(run, note))
         for new in change.logs:

@@ -221,6 +221,7 @@ class RunRow(Stamped):
     __slots__ = (
         "annotations",
         "artifacts",
+        "checkpoints",
         "created_at",
         "events",
         "failure",
@@ -263,6 +264,7 @@ class RunRow(Stamped):
         self.gates: dict[tuple[int, str], tuple[int, int]] = {}
         self.timers: dict[str, TimerRow] = {}
         self.artifacts: dict[str, Artifact] = {}
+        self.checkpoints: dict[tuple[StageKey, str], Payload] = {}
         self.annotations: list[Annotation] = []
         self.logs: list[LogLine] = []
 

@@ -65,3 +65,10 @@ class MemorySnapshots:
             self._store.now()
             run = self._store.runs.get(run_id)
             return [] if run is None else [run.artifacts[name] for name in sorted(run.artifacts)]
+
+    async def find_checkpoint(self, key: StageKey, *, name: str) -> Payload | None:
+        """Return the result that the stage instance keeps under that name."""
+        with self._store.transaction:
+            self._store.now()
+            run = self._store.runs.get(key.run_id)
+            return None if run is None else run.checkpoints.get((key, name))

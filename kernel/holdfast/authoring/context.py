@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 import attrs
 from typing_extensions import TypeVar as DefaultTypeVar
@@ -16,7 +16,7 @@ from holdfast.entities.definition import Definition, StageSpec
 from holdfast.entities.payload import Artifact
 from holdfast.entities.run import storable
 from holdfast.entities.stage import Lease
-from holdfast.errors import OutputMissing
+from holdfast.errors import InvalidInput, OutputMissing
 from holdfast.events import EventType, NewEvent
 from holdfast.naming import check_name
 from holdfast.ports.clock import Clock
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 C = DefaultTypeVar("C", default=None)
 T = TypeVar("T")
+P = ParamSpec("P")
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -65,7 +66,7 @@ class Watch:
     a heartbeat drains in another.
     """
 
-    __slots__ = ("annotations", "artifacts", "cancelled", "events", "logs", "metrics")
+    __slots__ = ("annotations", "artifacts", "cancelled", "events", "logs", "metrics", "under_way")
 
     def __init__(self) -> None:
         self.events: deque[NewEvent] = deque(maxlen=MAX_BUFFERED)
@@ -73,6 +74,8 @@ class Watch:
         self.annotations: list[NewAnnotation] = []
         self.artifacts: dict[str, Artifact] = {}
         self.metrics: dict[str, float] = {}
+        #: Keys of checkpoints that are being made.
+        self.under_way: set[str] = set()
         self.cancelled = False
 
     def drain(self) -> tuple[tuple[NewEvent, ...], tuple[NewLog, ...]]:
@@ -101,6 +104,21 @@ def _plain(value: Any, *, what: str) -> Any:
     return from_json(to_json(value, what=what), what=what)
 
 
+class Steps(Protocol):
+    """How the context journals steps inside a stage."""
+
+    async def once(
+        self,
+        lease: Lease,
+        name: str,
+        function: Callable[..., Any],
+        *,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """Return the kept result of the step, or do it and keep its result."""
+
+
 @attrs.frozen(kw_only=True)
 class Surroundings:
     """What all contexts of one kernel share."""
@@ -108,6 +126,7 @@ class Surroundings:
     clock: Clock
     services: Services
     artifacts: Artifacts
+    steps: Steps
     #: Drives an awaitable from a sync stage; the host knows how.
     block_on: Callable[[Awaitable[Any]], Any]
 
@@ -297,6 +316,38 @@ class Context(Generic[C]):
             BlobMissing: If its blob is gone.
         """
         return await self._at.surroundings.artifacts.load(self._lease, name, self._watch.artifacts)
+
+    @overload
+    async def once(self, key: str, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    async def once(self, key: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def once(self, key: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call *function* and keep what it returns under *key*; a later attempt gets that and does not call it again.
+
+        A crash between the call and the commit of its result makes a later attempt call it again, so hand
+        `idempotency_key` on where that matters. Calls at the same time are safe as long as their keys differ.
+
+        Args:
+            key: Unique within the stage.
+            function: Sync or async; its return annotation says how the result is written, plain JSON if it has none.
+            args: Handed to the function.
+            kwargs: Handed to the function.
+
+        Raises:
+            InvalidInput: If the key is not fit, is in use at this moment, or the result has no JSON form.
+            PayloadTooLarge: If the result is above the limit.
+            LeaseLost: If the lease is lost; the stage should not catch it.
+        """
+        check_name("checkpoint key", key)
+        under_way = self._watch.under_way
+        if key in under_way:
+            raise InvalidInput("checkpoint key", [f'"{key}" is in use by another call at this moment'])
+        under_way.add(key)
+        try:
+            steps = self._at.surroundings.steps
+            return await steps.once(self._lease, key, function, args=args, kwargs=kwargs)
+        finally:
+            under_way.discard(key)
 
     def block_on(self, awaitable: Awaitable[T]) -> T:
         """Wait for *awaitable* from a sync stage, such as ``ctx.block_on(ctx.save("report", data))``."""

@@ -29,7 +29,8 @@ class Journal(Protocol):
         When all hold, in one transaction: the fenced job is settled; each arrival counts once at its gate, and the
         one that completes the arity opens it; *step* and the steps of opened gates apply (jobs, timers, run move);
         events are appended, those of *step* first, numbered without gaps; artifacts (the newest of a name wins),
-        annotations, logs and operation records are stored; the run's version rises by exactly 1.
+        checkpoints (the first of a stage instance's name stands), annotations, logs and operation records are
+        stored; the run's version rises by exactly 1.
 
         A run that becomes terminal loses its live jobs, which become CANCELLED records, its timers and its gates.
         A rerun (a run move with a generation) marks the completed, failed and cancelled records of *supersede*.

@@ -36,3 +36,7 @@ class Snapshots(Protocol):
     async def list_artifacts(self, run_id: str) -> Sequence[Artifact]:
         """Return the run's artifacts in order of name; empty if there are none or there is no such run."""
         ...
+
+    async def find_checkpoint(self, key: StageKey, *, name: str) -> Payload | None:
+        """Return the result that the stage instance keeps under *name*, or None if there is none."""
+        ...

@@ -20,6 +20,7 @@ from holdfast.change import (
     Finish,
     Grant,
     NewAnnotation,
+    NewCheckpoint,
     NewLog,
     Requeue,
     Require,
@@ -105,6 +106,7 @@ def laden(change: Change) -> Change:
         step=step,
         arrivals=(arrival("g1", arity=1), arrival("g2", arity=2)),
         artifacts=(artifact(),),
+        checkpoints=(NewCheckpoint(key=key("a"), name="n", result=payload("1")),),
         annotations=(NewAnnotation(name="who", value="me"),),
         logs=(log,),
         operations=(*change.operations, operation("laden")),
@@ -888,6 +890,27 @@ class JournalContract:
         )
         found = run_sync(persistence.list_artifacts(run_id()))
         assert list(found) == [artifact("a", blob="2"), artifact("b", blob="3"), artifact("c", blob="5")]
+
+    def test_weak_27_first_checkpoint_of_a_name_stands(self, persistence: Persistence) -> None:
+        """Checkpoints are stored under a lease that goes on; the first of a stage instance's name stands."""
+        begin(persistence)
+        lease = take(persistence)
+        said = (("a", "1"), ("a", "2"), ("b", "3"))
+        kept = [NewCheckpoint(key=lease.key, name=name, result=payload(text)) for name, text in said]
+        change = attrs.evolve(settled(lease, COMPLETED), settle=None)
+        stand(persistence, attrs.evolve(change, checkpoints=(kept[0], kept[2])))
+        stand(persistence, attrs.evolve(change, checkpoints=(kept[1],)))
+        assert run_sync(persistence.find_checkpoint(lease.key, name="a")) == payload("1")
+        assert run_sync(persistence.find_checkpoint(lease.key, name="b")) == payload("3")
+
+    def test_stale_checkpoint_is_refused(self, persistence: Persistence) -> None:
+        """A checkpoint under a lease that is lost leaves nothing behind."""
+        begin(persistence)
+        lease = take(persistence)
+        stale = attrs.evolve(settled(attrs.evolve(lease, epoch=lease.epoch + 1), COMPLETED), settle=None)
+        kept = NewCheckpoint(key=lease.key, name="n", result=payload("1"))
+        assert isinstance(refuse(persistence, attrs.evolve(stale, checkpoints=(kept,))), LeaseLost)
+        assert run_sync(persistence.find_checkpoint(lease.key, name="n")) is None
 
     def test_parity_140_annotations_are_stored_with_the_outcome(self, persistence: Persistence) -> None:
         """Annotations on the run and on an attempt are stored with their actor and the instant of the commit."""

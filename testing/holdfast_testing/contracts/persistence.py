@@ -28,6 +28,7 @@ CALLS: Final[dict[str, Callable[[Persistence], Coroutine[Any, Any, object]]]] = 
     "find_stage": lambda store: store.find_stage(key()),
     "get_outputs": lambda store: store.get_outputs(run_id(), ("a",)),
     "list_artifacts": lambda store: store.list_artifacts(run_id()),
+    "find_checkpoint": lambda store: store.find_checkpoint(key(), name="n"),
     "list_pending": lambda store: store.list_pending(limit=MANY, known=KNOWN),
     "lease": lambda store: store.lease(wanted()),
     "lease_one": lambda store: store.lease_one(key(), worker="w", ttl=TTL),

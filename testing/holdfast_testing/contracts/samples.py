@@ -319,5 +319,6 @@ def _all_of(persistence: Persistence, number: int) -> object:
         run_sync(persistence.list_logs(at, limit=MANY)),
         run_sync(persistence.list_annotations(at, limit=MANY)),
         run_sync(persistence.list_artifacts(at)),
+        run_sync(persistence.find_checkpoint(key("a", run=number), name="n")),
         run_sync(persistence.get_outputs(at, ("a", "b", "c", "d"))),
     )

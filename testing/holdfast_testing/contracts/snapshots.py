@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import attrs
 
-from holdfast.change import ZERO, Arrival, Finish, Requeue, Step
+from holdfast.change import ZERO, Arrival, Finish, NewCheckpoint, Requeue, Step
 from holdfast.driving import run_sync
+from holdfast.entities.payload import Payload
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
 from holdfast.ports.persistence import Persistence
@@ -172,3 +173,21 @@ class SnapshotsContract:
         begin(persistence)
         assert list(run_sync(persistence.list_artifacts(run_id()))) == []
         assert list(run_sync(persistence.list_artifacts(run_id(2)))) == []
+
+    def test_checkpoints_belong_to_one_stage_instance(self, persistence: Persistence) -> None:
+        """The result comes back whole, inline or as a blob; another name, instance or run has none."""
+        begin(persistence)
+        blob = Payload(text=None, digest="d" * 64, size=10**6, blob="k")
+        change = attrs.evolve(
+            noted(),
+            checkpoints=(
+                NewCheckpoint(key=key("a"), name="n", result=payload('"\\u0000"')),
+                NewCheckpoint(key=key("a", item=1), name="n", result=blob),
+            ),
+        )
+        stand(persistence, change)
+        assert run_sync(persistence.find_checkpoint(key("a"), name="n")) == payload('"\\u0000"')
+        assert run_sync(persistence.find_checkpoint(key("a", item=1), name="n")) == blob
+        for other in (key("b"), key("a", generation=2), key("a", item=2), key("a", run=2)):
+            assert run_sync(persistence.find_checkpoint(other, name="n")) is None
+        assert run_sync(persistence.find_checkpoint(key("a"), name="m")) is None
