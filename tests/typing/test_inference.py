@@ -68,7 +68,7 @@ def bad_lines() -> list[str]:
 
 
 @pytest.mark.parametrize("checker", [mypy, basedpyright])
-def test_checkers_infer_and_find_what_is_marked(checker: Checker, folder: Path) -> None:
+def test_parity_015_checkers_infer_and_find_what_is_marked(checker: Checker, folder: Path) -> None:
     """The good file has no mistake, and the bad one exactly those that are marked, line by line."""
     marked = {number for number, line in enumerate(bad_lines(), start=1) if IGNORE.search(line)}
     assert len(marked) > 20
