@@ -26,7 +26,6 @@ class Read(Request[T]):
     """Ask something of the reading connection, given the store's instant."""
 
     def __init__(self, act: Callable[[sqlite3.Connection, int], T]) -> None:
-        super().__init__()
         self.act = act
 
 

@@ -26,21 +26,19 @@ class Request(Generic[T]):
     """One call on its way to a lane and back."""
 
     #: How much of a batch it takes, in change-sets.
-    weight = 1
-
-    def __init__(self) -> None:
-        self.result: T | None = None
-        self.error: BaseException | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.future: asyncio.Future[T] | None = None
-        self.done: threading.Lock | None = None
+    weight: int = 1
+    result: T | None = None
+    error: BaseException | None = None
+    #: Where its answer goes: to a future of a loop, or to a thread that waits for the lock.
+    loop: asyncio.AbstractEventLoop | None = None
+    future: asyncio.Future[T] | None = None
+    done: threading.Lock | None = None
 
 
 class Control(Request[None]):
     """Something that the lane's thread does between batches, such as opening its connection."""
 
     def __init__(self, do: Callable[[], None]) -> None:
-        super().__init__()
         self.do = do
 
 

@@ -28,7 +28,6 @@ class CommitChanges(Request[list[Outcome]]):
     """Apply change-sets; those of all requests in a batch are judged together."""
 
     def __init__(self, changes: Sequence[Prepared]) -> None:
-        super().__init__()
         self.changes = changes
         self.weight = len(changes)
 
@@ -37,7 +36,6 @@ class Write(Request[T]):
     """Do something within the transaction, given the connection and the transaction's instant."""
 
     def __init__(self, act: Callable[[sqlite3.Connection, int], T]) -> None:
-        super().__init__()
         self.act = act
 
 

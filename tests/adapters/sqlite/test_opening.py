@@ -8,8 +8,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -189,30 +190,30 @@ AS_NOBODY: Final = textwrap.dedent(
 )
 
 
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """Return a folder that every user may look into; pytest's own are closed to all but their owner."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+        folder.chmod(0o755)
+
+
 @pytest.mark.parametrize("target", ["file", "folder"])
-def test_what_may_not_be_written_is_refused(tmp_path_factory: pytest.TempPathFactory, target: str) -> None:
+def test_what_may_not_be_written_is_refused(shared: Path, target: str) -> None:
     """A file or folder that this user may not write is refused, and nothing is made or changed."""
-    folder = tmp_path_factory.mktemp("shared")
-    for parent in (folder, *folder.parents):
-        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
-    path = folder / "store.db"
+    path = shared / "store.db"
     store = opened(path)
     stand(store, created())
     run_sync(store.close())
-    if target == "file":
-        folder.chmod(0o777)
-        path.chmod(0o444)
-    else:
-        path.chmod(0o666)
-        folder.chmod(0o555)
-    before = contents(folder)
-    said = subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, str(path)], capture_output=True, text=True, check=True, cwd="/"
-    )
-    folder.chmod(0o755)
+    path.chmod(0o444 if target == "file" else 0o666)
+    shared.chmod(0o777 if target == "file" else 0o555)
+    before = contents(shared)
+    command = [sys.executable, "-c", AS_NOBODY, str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/")
     assert "may not be written" in said.stdout
-    assert contents(folder) == before
+    assert contents(shared) == before
 
 
 def test_a_new_file_is_its_owners_alone(path: Path) -> None:
