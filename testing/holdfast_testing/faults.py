@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import attrs
 
@@ -115,9 +115,35 @@ class FaultPlan:
             raise CommitUnknown(f"planned: {call}") if method == "commit" else Unavailable(f"planned: {call}")
         return answer
 
-    def _die(self, call: PortCall) -> None:
+    def tell(self, port: str, method: str, make: Callable[[], None]) -> None:
+        """Give the next hint, or let it fail as planned: a hint may get lost, but it never raises.
+
+        Raises:
+            ProcessDied: If the plan says so, or said so before.
+        """
+        self.check_alive()
+        number = self.calls + 1
+        fault = self._faults.get(number)
+        call = PortCall(number=number, port=port, method=method, fault=fault)
+        self.trace.append(call)
+        if fault is Fault.DIE_BEFORE:
+            self._die(call)
+        if fault is not Fault.FAIL_BEFORE:
+            make()
+        if fault is Fault.DIE_AFTER:
+            self._die(call)
+
+    def die(self, why: str) -> NoReturn:
+        """End the process now.
+
+        Raises:
+            ProcessDied: Always.
+        """
         self.is_dead = True
-        raise ProcessDied(f"planned: {call}")
+        raise ProcessDied(why)
+
+    def _die(self, call: PortCall) -> NoReturn:
+        self.die(f"planned: {call}")
 
 
 def faulty(port: P, plan: FaultPlan, *, name: str | None = None) -> P:

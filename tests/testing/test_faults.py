@@ -137,6 +137,44 @@ def test_sync_methods_and_attributes_are_not_counted() -> None:
     assert plan.calls == 0
 
 
+@pytest.mark.parametrize(
+    ("fault", "is_given", "is_dead"),
+    [
+        (Fault.FAIL_BEFORE, False, False),
+        (Fault.FAIL_AFTER, True, False),
+        (Fault.DIE_BEFORE, False, True),
+        (Fault.DIE_AFTER, True, True),
+    ],
+)
+def test_hint_may_get_lost_and_never_raises(fault: Fault, is_given: bool, is_dead: bool) -> None:
+    """A hint counts as a call; it is given or lost, and only the death of the process stops whoever gives it."""
+    plan = FaultPlan({1: fault})
+    scheduler = FakeScheduler()
+
+    def give() -> None:
+        plan.tell("scheduler", "wake_in", lambda: scheduler.wake_in(timedelta()))
+
+    if is_dead:
+        with pytest.raises(ProcessDied):
+            give()
+    else:
+        give()
+    assert bool(scheduler.delays) is is_given
+    assert plan.is_dead is is_dead
+    assert plan.calls == 1
+
+
+def test_process_can_die_by_itself() -> None:
+    """A process that ends for reasons of its own makes no calls any more."""
+    plan = FaultPlan()
+    blob_store = faulty(MemoryBlobStore(), plan)
+    with pytest.raises(ProcessDied, match="out of memory"):
+        plan.die("out of memory")
+    with pytest.raises(ProcessDied):
+        run_sync(blob_store.put(KEY, b"x"))
+    assert plan.calls == 0
+
+
 def test_unspent_plan_is_told() -> None:
     """A story that ends before its fault was due can be told from one that survived it."""
     plan = FaultPlan({2: Fault.FAIL_BEFORE})
