@@ -1,0 +1,167 @@
+"""A store that looks at every run before and after each write and checks what must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any, cast
+
+from holdfast.change import Change, Committed, Refusal
+from holdfast.entities.definition import Definition
+from holdfast.entities.run import RunStatus
+from holdfast.entities.stage import Lease, StageKey
+from holdfast.errors import UnknownWorkflow
+from holdfast.ports.clock import Clock
+from holdfast.ports.definitions import Definitions
+from holdfast.ports.persistence import Persistence
+from holdfast.ports.work import LeaseRef, LeaseRequest
+from holdfast_testing.invariants.at_commit import Deed, Move, check_move, nobody_is_orphaned
+from holdfast_testing.invariants.ledger import Ledger, Observation, Violation
+
+#: The most events of a run that are read at once.
+READ_LIMIT = 1_000_000
+
+
+async def observe(persistence: Persistence, run_id: str, *, known: Observation | None = None) -> Observation | None:
+    """Return the run as it stands now; events that are known already are not read again."""
+    snapshot = await persistence.find_snapshot(run_id)
+    if snapshot is None:
+        return None
+    # A snapshot leaves out what a rerun superseded; before the first one it holds everything.
+    stages = snapshot.stages if snapshot.run.generation == 1 else await persistence.list_stages(run_id)
+    events = () if known is None else known.events
+    return Observation(
+        run=snapshot.run,
+        stages={stage.key: stage for stage in stages},
+        events=(*events, *await persistence.list_events(run_id, after=len(events), limit=READ_LIMIT)),
+    )
+
+
+def witnessed(persistence: Persistence, *, ledger: Ledger, clock: Clock, definitions: Definitions) -> Persistence:
+    """Return *persistence* with a witness who writes what breaks a promise into the *ledger*.
+
+    All writers of one store must have witnesses with one ledger: each compares with what the others last saw.
+
+    Args:
+        persistence: Any store that is open.
+        ledger: Where runs are remembered from one write to the next.
+        clock: The store's own clock.
+        definitions: The workflows whose runs are checked for completeness.
+    """
+    return cast(Persistence, _Witness(persistence, ledger=ledger, clock=clock, definitions=definitions))
+
+
+class _Witness:
+    """Stands in for a store; what it does not watch goes straight through."""
+
+    def __init__(self, persistence: Persistence, *, ledger: Ledger, clock: Clock, definitions: Definitions) -> None:
+        self._persistence = persistence
+        self._ledger = ledger
+        self._clock = clock
+        self._definitions = definitions
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._persistence, attribute)
+
+    async def commit(self, changes: Sequence[Change]) -> Sequence[Committed | Refusal]:
+        """Commit, then look at every run that the change-sets concern."""
+        outcomes = await self._persistence.commit(changes)
+        deeds: dict[str, list[Deed]] = {}
+        for change, outcome in zip(changes, outcomes, strict=True):
+            deeds.setdefault(change.run_id, []).append((change, outcome))
+        for run_id, done in deeds.items():
+            await self._look(run_id, deeds=done)
+            for change, outcome in done:
+                if isinstance(outcome, Committed):
+                    await self._remember(change, outcome)
+        if any(_could_be_orphaned(self._ledger.seen.get(run_id)) for run_id in deeds):
+            self._ledger.violations.extend(nobody_is_orphaned(await self._persistence.list_orphans(limit=10)))
+        return outcomes
+
+    async def lease(self, request: LeaseRequest) -> Sequence[Lease]:
+        """Lease, then look at every run that got a lease."""
+        leases = await self._persistence.lease(request)
+        for run_id in dict.fromkeys(lease.key.run_id for lease in leases):
+            await self._look(run_id, leases=[lease for lease in leases if lease.key.run_id == run_id])
+        return leases
+
+    async def lease_one(self, key: StageKey, *, worker: str, ttl: timedelta) -> Lease | None:
+        """Lease exactly one job, then look at its run."""
+        lease = await self._persistence.lease_one(key, worker=worker, ttl=ttl)
+        if lease is not None:
+            await self._look(key.run_id, leases=[lease])
+        return lease
+
+    async def extend(self, leases: Sequence[LeaseRef], *, ttl: timedelta) -> Sequence[LeaseRef]:
+        """Extend, then look at every run that a lease was extended of."""
+        lost = await self._persistence.extend(leases, ttl=ttl)
+        extended = [ref for ref in leases if ref not in lost]
+        for run_id in dict.fromkeys(ref.key.run_id for ref in leases):
+            await self._look(run_id, extended=[ref for ref in extended if ref.key.run_id == run_id])
+        return lost
+
+    async def _look(
+        self,
+        run_id: str,
+        *,
+        deeds: Iterable[Deed] = (),
+        leases: Iterable[Lease] = (),
+        extended: Iterable[LeaseRef] = (),
+    ) -> None:
+        ledger = self._ledger
+        before = ledger.seen.get(run_id)
+        after = await observe(self._persistence, run_id, known=before)
+        move = Move(
+            run_id=run_id,
+            at=self._clock.now(),
+            before=before,
+            after=after,
+            deeds=tuple(deeds),
+            leases=tuple(leases),
+            extended=tuple(extended),
+        )
+        ledger.violations.extend(check_move(move, definition=self._definition(after)))
+        if after is not None:
+            ledger.seen[run_id] = after
+            for stage in after.stages.values():
+                if stage.output is not None:
+                    ledger.outputs.setdefault(stage.key, stage.output.digest)
+
+    def _definition(self, seen: Observation | None) -> Definition | None:
+        if seen is None:
+            return None
+        try:
+            return self._definitions.get(seen.run.header.workflow_id, seen.run.header.workflow_version)
+        except UnknownWorkflow:
+            return None
+
+    async def _remember(self, change: Change, outcome: Committed) -> None:
+        ledger = self._ledger
+        version = (change.run_id, outcome.version)
+        if version in ledger.versions:
+            found = f"two commits share version {outcome.version}"
+            ledger.violations.append(
+                Violation(invariant="I5", promise="no update is lost", subject=f"run {change.run_id}", found=found)
+            )
+        ledger.versions.add(version)
+        fence = change.fence
+        if fence is None or change.settle is None or fence.expired:
+            return
+        ledger.settled.add((fence.key, fence.epoch))
+        if not await self._persistence.is_settled(fence.key, epoch=fence.epoch):
+            found = f"the settlement under epoch {fence.epoch} stands and the store denies it"
+            ledger.violations.append(
+                Violation(
+                    invariant="I15",
+                    promise="an unknown outcome can be found out",
+                    subject=str(fence.key),
+                    found=found,
+                )
+            )
+
+
+def _could_be_orphaned(seen: Observation | None) -> bool:
+    """Return whether the run has no live stage instance although it goes on; only the store knows of its timers."""
+    if seen is None or seen.run.status.is_terminal or seen.run.status is RunStatus.PENDING:
+        return False
+    return all(stage.status.is_terminal for stage in seen.stages.values())
