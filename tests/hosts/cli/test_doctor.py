@@ -17,6 +17,7 @@ from tests.hosts.cli.conftest import Cli, lines
 
 FACTS = StoreFacts(
     path="h.db",
+    filesystem="ext4",
     sqlite_version="3.40.1",
     wal_reset_bug=True,
     journal_mode="wal",
