@@ -190,6 +190,7 @@ class Outage:
     def __init__(self, persistence: Persistence) -> None:
         self._persistence = persistence
         self.down: frozenset[str] | None = frozenset()
+        self.error: Exception = StoreUnavailable("the test cut the line")
         #: How often each method was called.
         self.calls: dict[str, int] = {}
 
@@ -207,7 +208,7 @@ class Outage:
         async def call(*args: Any, **kwargs: Any) -> Any:
             self.calls[name] = self.calls.get(name, 0) + 1
             if name not in {"open", "close"} and (self.down is None or name in self.down):
-                raise StoreUnavailable("the test cut the line")
+                raise self.error
             return await method(*args, **kwargs)
 
         return call

@@ -50,6 +50,13 @@ async def stubborn(number: int, ctx: Context) -> int:
     return number + 1
 
 
+@stage(retry=ONCE)
+async def despair(number: int) -> int:
+    """Cancel itself, as a library does that loses its own task."""
+    raise asyncio.CancelledError
+
+
+DESPAIR: Final[Flow[int, int]] = workflow("despair", input=int, version="1").pipe(despair)
 STUBBORN: Final[Flow[int, int]] = workflow("stubborn", input=int, version="1").pipe(stubborn)
 
 
@@ -81,6 +88,23 @@ def test_cancelled_run_interrupts_its_async_stage() -> None:
             stats = worker.stats()
             assert (stats.lost, stats.released, stats.errors) == (1, 0, 0)
             assert await status(there, run_id) is RunStatus.CANCELLED
+
+    asyncio.run(main())
+
+
+def test_slot_forgets_that_it_was_interrupted() -> None:
+    """After an interruption a stage that raises a cancellation of its own still fails alone, and the slot lives on."""
+    scene = Scene()
+
+    async def main() -> None:
+        flows = (HOLD, DESPAIR, ONE)
+        async with opened(flows=flows, services={Scene: scene}) as there, working(there, quick(concurrency=1)):
+            run_id = await create(there, HOLD)
+            await scene.has_begun()
+            await there.kernel.dispatch(RunCancel(run_id=run_id))
+            await until(scene.has_notes)
+            assert await ended(there, await create(there, DESPAIR)) == [RunStatus.FAILED]
+            assert await ended(there, await create(there, ONE)) == [RunStatus.COMPLETED]
 
     asyncio.run(main())
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 import pytest
+from structlog.testing import capture_logs
 
 from holdfast import Flow, Retry, RunStatus, stage, workflow
 from holdfast.ports.work import LeaseRequest
@@ -121,6 +122,24 @@ def test_failing_step_does_not_stop_the_others(method: str, step: str) -> None:
             assert "the test cut the line" in did.failed_steps[step]
             asked = {"list_pending", "lease", "list_expired", "list_due_timers", "lease_streams"}
             assert asked <= outage.calls.keys()
+
+    asyncio.run(main())
+
+
+def test_defect_of_one_step_is_logged_and_contained() -> None:
+    """An error that nobody foresaw is logged with its traceback, returned, and keeps no other step from being taken."""
+    outage, store = flaky_store()
+
+    async def main() -> None:
+        async with opened(store) as there:
+            await create(there, ONE)
+            outage.error = ZeroDivisionError("a defect")
+            outage.fail("list_expired")
+            with capture_logs() as logged:
+                did = await sweep(there)
+            assert did.failed_steps == {"reapStale": "ZeroDivisionError: a defect"}
+            assert did.claimed == 1
+            assert [(line["log_level"], line["step"]) for line in logged] == [("error", "reapStale")]
 
     asyncio.run(main())
 

@@ -19,6 +19,7 @@ from tests.hosts.scenes import (
     HOLD,
     LINE,
     ONE,
+    PATIENCE,
     Scene,
     add_one,
     create,
@@ -128,7 +129,8 @@ def test_parity_166_cancelled_wait_stops_its_worker() -> None:
                 await scene.has_begun()
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
-                    await task
+                    async with asyncio.timeout(PATIENCE / 2):
+                        await task
             assert scene.notes == ["interrupted"]
             assert not there.presence.has_worker
             count = await there.persistence.count()
@@ -230,19 +232,19 @@ def test_runs_that_others_end_are_seen_to_end() -> None:
 def test_wait_is_woken_by_the_worker() -> None:
     """With a worker in the process nobody looks again until something happened: a wait costs few reads."""
     scene, (outage, store) = Scene(), flaky_store()
-    calm = quick(poll_min=timedelta(milliseconds=10), poll_max=timedelta(seconds=3600))
+    never = timedelta(seconds=3600)
 
     async def main() -> None:
         async with opened(store, services={Scene: scene}) as there, working(there):
             run_id = await create(there, HOLD)
             await scene.has_begun()
-            task = asyncio.create_task(wait_for_run(there, run_id, settings=calm))
-            await asyncio.sleep(0.2)
-            reads = outage.calls["find_run"]
+            task = asyncio.create_task(wait_for_run(there, run_id, settings=quick(poll_min=never, poll_max=never)))
+            await asyncio.sleep(0.05)
+            assert outage.calls["find_run"] == 1
             scene.go_on.set()
-            assert (await task).status is RunStatus.COMPLETED
-            assert reads <= 6
-            assert outage.calls["find_run"] <= reads + 3
+            async with asyncio.timeout(PATIENCE):
+                assert (await task).status is RunStatus.COMPLETED
+            assert outage.calls["find_run"] <= 3
 
     asyncio.run(main())
 

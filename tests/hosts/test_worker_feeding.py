@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import timedelta
 from typing import Final
 
 from holdfast import BatchStage, Context, Flow, Registry, RunStatus, stage, workflow
 from holdfast.attempts import JobOutcome
-from holdfast.entities.stage import StageStatus
+from holdfast.entities.stage import StageKey, StageStatus
+from holdfast.ports.job_transport import JobHint
+from holdfast_hosts.maintenance import maintain
 from holdfast_hosts.wiring import Opened, Store, open_kernel
 from tests.hosts.scenes import (
     BATCH,
@@ -22,11 +23,9 @@ from tests.hosts.scenes import (
     add_one,
     create,
     ended,
-    flaky_store,
     opened,
     quick,
     status,
-    story,
     until,
     working,
 )
@@ -80,15 +79,6 @@ class Door:
         self.knocked = asyncio.Event()
         self.opened = asyncio.Event()
         self.knocks = 0
-
-
-@stage(retry=ONCE)
-async def knock(number: int, ctx: Context) -> int:
-    """Wait until the test opens."""
-    door = ctx.services[Door]
-    door.knocked.set()
-    await door.opened.wait()
-    return number + 1
 
 
 MEET: Final[Flow[int, int]] = (
@@ -182,22 +172,6 @@ def test_weak_05_busy_worker_strands_no_run() -> None:
     asyncio.run(main())
 
 
-def test_linear_run_stays_with_its_slot() -> None:
-    """The stages of a line are executed in a row, each leased by the commit of the one before."""
-    outage, store = flaky_store()
-
-    async def main() -> None:
-        async with opened(store) as there, working(there, quick(**HINTS_ONLY)):
-            run_id = await create(there, LINE)
-            await ended(there, run_id)
-            told = await story(there, run_id)
-            assert [line for line in told if "ready" in line] == []
-            # One commit creates the run, one admits it, one settles each of its three stages.
-            assert outage.calls["commit"] == 5
-
-    asyncio.run(main())
-
-
 def test_other_queues_are_left_alone() -> None:
     """A worker executes jobs of its queues only; the run goes on where its next queue is served."""
 
@@ -263,72 +237,6 @@ def test_missing_stage_hands_the_job_back() -> None:
     asyncio.run(main())
 
 
-def test_long_run_lets_others_have_their_turn() -> None:
-    """A run that would hold the only slot for long hands its next job back when another waits, and goes on later."""
-    long: Flow[int, int] = workflow("long", input=int, version="1").pipe(knock)
-    for number in range(20):
-        long = long.pipe(add_one.using(name=f"s{number}"))
-    door = Door()
-
-    async def main() -> None:
-        services = {Door: door}
-        settings = quick(concurrency=1, chain_jobs=4)
-        async with opened(flows=(long, ONE), services=services) as there, working(there, settings) as worker:
-            patient = await create(there, long)
-            await door.knocked.wait()
-            waiting = await create(there, ONE)
-            door.opened.set()
-            assert await ended(there, patient, waiting) == [RunStatus.COMPLETED] * 2
-            assert worker.stats().released == 1
-            stages = {run_id: await there.persistence.list_stages(run_id) for run_id in (patient, waiting)}
-            (short,) = stages[waiting]
-            last = max(one.finished_at for one in stages[patient] if one.finished_at is not None)
-            assert short.finished_at is not None
-            assert short.finished_at < last
-            assert all(one.attempt == 1 for one in stages[patient])
-
-    asyncio.run(main())
-
-
-def test_long_run_goes_on_while_nobody_waits() -> None:
-    """A run that is alone keeps its slot to its end, however long it is."""
-    long: Flow[int, int] = workflow("long", input=int, version="1").pipe(add_one)
-    for number in range(20):
-        long = long.pipe(add_one.using(name=f"s{number}"))
-
-    async def main() -> None:
-        async with opened(flows=(long,)) as there, working(there, quick(concurrency=1, chain_jobs=3)) as worker:
-            run_id = await create(there, long)
-            assert await ended(there, run_id) == [RunStatus.COMPLETED]
-            assert worker.stats().released == 0
-            assert not [line for line in await story(there, run_id) if "ready" in line or "released" in line]
-
-    asyncio.run(main())
-
-
-def test_stages_that_never_wait_leave_the_loop_to_others() -> None:
-    """Runs whose stages and store never wait for anything do not keep the loop's other tasks from running."""
-
-    async def main() -> None:
-        long: Flow[int, int] = workflow("long", input=int, version="1").pipe(add_one)
-        for number in range(100):
-            long = long.pipe(add_one.using(name=f"s{number}"))
-        gaps: list[float] = []
-        async with opened(flows=(long,)) as there:
-            run_ids = [await create(there, long) for _ in range(20)]
-            async with working(there):
-                finished = asyncio.create_task(ended(there, *run_ids))
-                while not finished.done():
-                    before = time.monotonic()
-                    await asyncio.sleep(0)
-                    gaps.append(time.monotonic() - before)
-                assert set(await finished) == {RunStatus.COMPLETED}
-        # Sixteen slots of five milliseconds each, and as much again for a busy machine.
-        assert sorted(gaps)[len(gaps) * 9 // 10] < 0.2
-
-    asyncio.run(main())
-
-
 def test_hints_from_other_threads_wake_the_worker() -> None:
     """A run that another thread creates, in a loop of its own, begins without any poll."""
 
@@ -338,28 +246,53 @@ def test_hints_from_other_threads_wake_the_worker() -> None:
             run_id = await asyncio.to_thread(lambda: asyncio.run(create(there, LINE)))
             assert await ended(there, run_id) == [RunStatus.COMPLETED]
 
+    # The debug mode refuses what other threads may not do to a loop.
+    asyncio.run(main(), debug=True)
+
+
+def test_hint_of_a_broker_wakes_the_worker() -> None:
+    """A job that became ready unnoticed is executed as soon as the transport hints at it."""
+
+    async def main() -> None:
+        async with (
+            opened() as there,
+            opened(store_of(there)) as elsewhere,
+            working(there, quick(**HINTS_ONLY)) as worker,
+        ):
+            await asyncio.sleep(0.1)
+            run_id = await create(elsewhere, ONE)
+            await maintain(elsewhere.kernel, worker="elsewhere")
+            await asyncio.sleep(0.1)
+            assert sum(worker.stats().jobs_processed.values()) == 0
+            hint = JobHint(key=StageKey(run_id=run_id, stage_id="add_one"), queue="default")
+            await there.transport.enqueue((hint,))
+            assert await ended(there, run_id) == [RunStatus.COMPLETED]
+
     asyncio.run(main())
 
 
-def test_weak_04_run_goes_on_where_a_worker_left_it() -> None:
-    """Nothing is lost between the end of a stage and the begin of the next: another worker goes on with the run."""
-    door = Door()
-    flow: Flow[int, int] = workflow("door", input=int, version="1").pipe(knock).pipe(add_one)
+def test_what_is_due_later_is_known_after_a_restart() -> None:
+    """A worker that finds a suspended stage in the store wakes up when it is due, without any poll of the queue."""
+    provider = Provider()
+
+    class Soon(BatchStage[int, str, int]):
+        name, poll_every = "soon", "300ms"
+
+        async def submit(self, number: int, ctx: Context, /) -> str:
+            return "x"
+
+        async def poll(self, reference: str, ctx: Context, /) -> int:
+            return 1
+
+    flow: Flow[int, int] = workflow("soon", input=int, version="1").pipe(Soon())
 
     async def main() -> None:
-        async with opened(flows=(flow,), services={Door: door}) as there:
+        async with opened(flows=(flow,), services={Provider: provider}) as there:
             async with working(there) as worker:
                 run_id = await create(there, flow)
-                await door.knocked.wait()
-                stopping = asyncio.create_task(worker.stop())
-                await asyncio.sleep(0)
-                door.opened.set()
-                await stopping
-            assert await status(there, run_id) is RunStatus.RUNNING
-            assert await there.persistence.list_orphans(limit=1) == []
-            async with working(there):
-                assert await ended(there, run_id) == [RunStatus.COMPLETED]
-            assert (await story(there, run_id)).count("stage.completed knock") == 1
+                await until(lambda: worker.stats().jobs_processed[JobOutcome.SUSPENDED] == 1)
+            async with opened(store_of(there), flows=(flow,)) as again, working(again, quick(**HINTS_ONLY)):
+                assert await ended(again, run_id) == [RunStatus.COMPLETED]
 
     asyncio.run(main())
 
