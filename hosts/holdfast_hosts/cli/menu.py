@@ -48,6 +48,7 @@ MENU: Final[tuple[Entry, ...]] = (
         ),
     ),
     Entry("doctor", "doctor:doctor", "Check the store and everything in it."),
+    Entry("bench", "bench:bench", "Measure the engine on this machine."),
     Entry("version", "version:version", "Print the version."),
 )
 

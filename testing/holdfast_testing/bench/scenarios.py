@@ -1,0 +1,190 @@
+"""What is measured; each scenario gives numbers, with their units last in their names, and ratios to the baselines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, Final
+
+import attrs
+
+from holdfast.entities.run import Run
+from holdfast.events import EventType
+from holdfast.ports.persistence import Persistence
+from holdfast_testing.bench.counting import counted_calls
+from holdfast_testing.bench.filling import fill
+from holdfast_testing.bench.flows import FinishLine, line
+from holdfast_testing.bench.load import Opening, Site, carry
+from holdfast_testing.bench.numbers import median, percentile
+from holdfast_testing.bench.plan import Place, Sizes
+
+#: More events than any measured run has.
+_EVENTS: Final = 1_000_000
+
+
+@attrs.frozen(kw_only=True)
+class Baselines:
+    """The baselines beside which one scenario was measured; times in microseconds."""
+
+    commit_p50: float
+    commit_p99: float
+    rows_per_second: float
+    bare_stage: float
+
+
+@attrs.frozen(kw_only=True)
+class Figures:
+    """What one round of one scenario gave."""
+
+    values: Mapping[str, float]
+    ratios: Mapping[str, float]
+
+
+@attrs.frozen(kw_only=True)
+class Round:
+    """What a scenario is given."""
+
+    opening: Opening[Any]
+    place: Place
+    sizes: Sizes
+    base: Baselines
+
+    def to_commits(self, microseconds: float) -> Mapping[str, float]:
+        """Return a time as a number of bare commits; nothing is committed to a disk in memory."""
+        if self.place.directory is None:
+            return {}
+        return {"bare_commits": microseconds / self.base.commit_p50}
+
+
+async def throughput(given: Round) -> Figures:
+    """Measure how many stages of many runs are executed in a second."""
+    sizes, base = given.sizes, given.base
+    with given.place.fresh() as store:
+        async with given.opening.site(store, stages=sizes.stages) as site:
+            done = await carry(site, runs=sizes.runs, stages=sizes.stages)
+    ratios = {"bare_stages_of_cpu": done.cpu / base.bare_stage}
+    if given.place.directory is not None:
+        ratios["batched_rows"] = base.rows_per_second / done.stages_per_second
+    return Figures(
+        values={
+            "stages_per_second": done.stages_per_second,
+            "creates_per_second": done.creates_per_second,
+            "cpu_us": done.cpu,
+            "loop_cpu_us": done.loop_cpu,
+        },
+        ratios=ratios,
+    )
+
+
+async def latency(given: Round) -> Figures:
+    """Measure the time from commit to commit of one run that is alone."""
+    stages = given.sizes.latency_stages
+    with given.place.fresh() as store:
+        async with given.opening.site(store, stages=stages) as site, site.working():
+            # The first run warms up what every process warms up once.
+            await _one_run(site)
+            run = await _one_run(site)
+            steps = await _steps(site.opened.persistence, run)
+    p50, p99 = percentile(steps, 50), percentile(steps, 99)
+    return Figures(values={"p50_us": p50, "p99_us": p99}, ratios=given.to_commits(p50))
+
+
+async def length(given: Round) -> Figures:
+    """Measure whether a stage of a long run takes longer than one of a short run."""
+    sizes = given.sizes
+    with given.place.fresh() as store:
+        async with given.opening.site(store, stages=sizes.short_stages) as site, site.working():
+            short = [_stage_time(await _one_run(site), sizes.short_stages) for _ in range(sizes.short_runs)]
+    with given.place.fresh() as store:
+        async with given.opening.site(store, stages=sizes.long_stages) as site, site.working():
+            long = _stage_time(await _one_run(site), sizes.long_stages)
+    return Figures(
+        values={"short_stage_us": median(short), "long_stage_us": long}, ratios={"long_to_short": long / median(short)}
+    )
+
+
+async def history(given: Round) -> Figures:
+    """Measure whether runs that ended long ago slow down those of today."""
+    sizes = given.sizes
+    with given.place.fresh() as store:
+        async with given.opening.site(store, stages=sizes.stages) as site:
+            empty = await carry(site, runs=sizes.runs, stages=sizes.stages)
+    with given.place.fresh() as store:
+        async with given.opening.site(store, stages=sizes.stages) as site:
+            past = line("past", stages=1, finish=FinishLine())
+            await fill(site.opened.kernel, past.definition(), runs=sizes.finished_runs)
+            full = await carry(site, runs=sizes.runs, stages=sizes.stages)
+    return Figures(
+        values={"empty_stages_per_second": empty.stages_per_second, "full_stages_per_second": full.stages_per_second},
+        ratios={"empty_to_full": empty.stages_per_second / full.stages_per_second},
+    )
+
+
+async def start(given: Round) -> Figures:
+    """Measure the time from a request for a run until its first stage begins, with nothing else to do."""
+    waits: list[float] = []
+    with given.place.fresh() as store:
+        async with given.opening.site(store, stages=1) as site, site.working():
+            for _ in range(given.sizes.starts):
+                await asyncio.sleep(given.sizes.start_pause_seconds)
+                site.finish.expect(1)
+                begun = time.perf_counter()
+                run_id = await site.create()
+                await site.finish.wait()
+                waits.append((site.finish.at - begun) * 1e6)
+                await site.ended([run_id])
+    p50, p99 = percentile(waits, 50), percentile(waits, 99)
+    return Figures(values={"p50_us": p50, "p99_us": p99}, ratios=given.to_commits(p50))
+
+
+async def idle(given: Round) -> Figures:
+    """Measure what a worker costs that has nothing to do."""
+    seconds = given.sizes.idle_seconds
+    with given.place.fresh() as store:
+        async with given.opening.site(store, stages=1) as site, site.working():
+            await asyncio.sleep(given.sizes.settle_seconds)
+            with counted_calls(site.opened.persistence) as calls:
+                cpu, begun = time.process_time(), time.perf_counter()
+                await asyncio.sleep(seconds)
+                cpu, seconds = time.process_time() - cpu, time.perf_counter() - begun
+                number = sum(calls.values())
+    return Figures(values={"cpu_percent": cpu / seconds * 100, "queries_per_second": number / seconds}, ratios={})
+
+
+Scenario = Callable[[Round], Awaitable[Figures]]
+
+#: By name, in the order in which they are measured.
+SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
+    {
+        "throughput": throughput,
+        "latency": latency,
+        "length": length,
+        "history": history,
+        "start": start,
+        "idle": idle,
+    }
+)
+
+
+async def _one_run(site: Site) -> Run:
+    site.finish.expect(1)
+    run_id = await site.create()
+    await site.finish.wait()
+    (run,) = await site.ended([run_id])
+    return run
+
+
+async def _steps(persistence: Persistence, run: Run) -> Sequence[float]:
+    """Return the microseconds from each completion of a stage to the next."""
+    events = await persistence.list_events(run.id, limit=_EVENTS)
+    done = [event.at for event in events if event.type is EventType.STAGE_COMPLETED]
+    return [(after - before).total_seconds() * 1e6 for before, after in pairwise(done)]
+
+
+def _stage_time(run: Run, stages: int) -> float:
+    assert run.started_at is not None, "a run that has ended was started"
+    assert run.finished_at is not None, "a run that has ended has its instant"
+    return (run.finished_at - run.started_at).total_seconds() / stages * 1e6
