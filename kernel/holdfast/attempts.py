@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import enum
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import attrs
 
 from holdfast.authoring.batch import Pending
 from holdfast.authoring.context import Watch
-from holdfast.change import Change, Committed
+from holdfast.change import ZERO, Change, Committed
 from holdfast.command import Ports
-from holdfast.decide.advance import NOTHING_LEFT, Left, advance
+from holdfast.decide.advance import advance
 from holdfast.decide.fail import fail, retry
 from holdfast.decide.open import Keep
+from holdfast.decide.outcome import NOTHING_LEFT, Left
 from holdfast.decide.suspend import poll_again, suspend
-from holdfast.entities.definition import PayloadType
+from holdfast.entities.definition import Body, PayloadType
 from holdfast.entities.payload import Payload
 from holdfast.entities.retry import RetryAfter
 from holdfast.entities.run import Failure
 from holdfast.entities.stage import Lease, StageKey, StageStatus
-from holdfast.errors import LeaseLost, Rejected, UnknownStage
+from holdfast.errors import BlobMissing, InvalidInput, LeaseLost, Rejected, Unavailable, UnknownStage
 from holdfast.inputs import Leased, Unfit, prepare
 from holdfast.payloads import attempt_prefix, keep
 from holdfast.ports.executor import BodyCall, StageTimeout
@@ -85,6 +88,15 @@ async def attempt(
     return _attempted(decided, committed, lease=lease)
 
 
+async def hand_back(lease: Lease, ports: Ports, *, delay: timedelta = ZERO) -> None:
+    """Hand the job back, its attempt refunded, because of an error that is about to be raised.
+
+    If that fails too, the lease ends by itself; the error that led here is the one to tell.
+    """
+    with suppress(Unavailable):
+        await ports.job_transport.release(lease, delay=delay)
+
+
 # Not frozen, like `Leased`: both live within one attempt, and a frozen one takes twice as long to make.
 @attrs.define(kw_only=True)
 class _Decided:
@@ -97,7 +109,7 @@ class _Decided:
 
 async def _decide(job: Leased) -> _Decided:
     try:
-        arguments, body = await prepare(job)
+        arguments, body = await _prepared(job)
         try:
             value = await job.ports.executor.run(BodyCall(body=body, arguments=arguments, timeout=job.spec.timeout))
         except Exception as error:  # noqa: BLE001 - whatever user code raises is an outcome of the stage
@@ -109,14 +121,30 @@ async def _decide(job: Leased) -> _Decided:
         output = await _kept(value, job.spec.output, what=f'output of stage "{job.spec.id}"', job=job)
     except Unfit as stop:
         return _final(stop.failure, job)
+    except _Broken as broken:
+        return _failed(broken.error, job)
     change = advance(job.lease, definition=job.definition, output=output, left=_left(job.watch), keep=job.stay)
     return _Decided(change=change, outcome=JobOutcome.COMPLETED, output=output)
+
+
+@attrs.frozen
+class _Broken(Exception):
+    """The attempt failed at a blob, and counts: handed back, it would do the same for ever."""
+
+    error: Unavailable
+
+
+async def _prepared(job: Leased) -> tuple[tuple[Any, ...], Body]:
+    try:
+        return await prepare(job)
+    except BlobMissing as error:
+        raise _Broken(error) from error
 
 
 async def _kept(value: object, kind: PayloadType, *, what: str, job: Leased) -> Payload:
     try:
         return await keep(
-            kind.encode(value, what=what),
+            _text(value, kind, what=what),
             prefix=attempt_prefix(job.lease.key, epoch=job.lease.epoch),
             what=what,
             blob_store=job.ports.blob_store,
@@ -126,6 +154,18 @@ async def _kept(value: object, kind: PayloadType, *, what: str, job: Leased) -> 
         name = type(error).__qualname__
         failure = Failure(code="INVALID_OUTPUT", message=str(error), error=name, stage_id=job.spec.id)
         raise Unfit(failure) from error
+    except Unavailable as error:
+        # The body has run, so the attempt is used up whatever keeps its output from the blob store.
+        raise _Broken(error) from error
+
+
+def _text(value: object, kind: PayloadType, *, what: str) -> str:
+    try:
+        return kind.encode(value, what=what)
+    except Rejected:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the value's own code, and nothing is awaited here
+        raise InvalidInput(what, [f"it raised {type(error).__name__} while it was written"]) from None
 
 
 async def _suspended(value: object, job: Leased) -> _Decided:
@@ -172,10 +212,29 @@ def _final(failure: Failure, job: Leased) -> _Decided:
 
 
 def _failure(error: BaseException, *, code: str, job: Leased) -> Failure:
-    trace = "".join(traceback.TracebackException.from_exception(error, capture_locals=False).format())
     return Failure(
-        code=code, message=str(error) or repr(error), error=type(error).__qualname__, stage_id=job.spec.id, trace=trace
+        code=code,
+        message=_told(_message, error),
+        error=type(error).__qualname__,
+        stage_id=job.spec.id,
+        trace=_told(_trace, error),
     )
+
+
+def _told(tell: Callable[[BaseException], str], error: BaseException) -> str:
+    """Return what *tell* says of the error, whose own methods may raise anything, even what would end the process."""
+    try:
+        return tell(error)
+    except BaseException as other:  # noqa: BLE001 - the error's own code, and nothing is awaited here
+        return f"(no words: its text raised {type(other).__name__})"
+
+
+def _message(error: BaseException) -> str:
+    return str(error) or repr(error)
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.TracebackException.from_exception(error, capture_locals=False).format())
 
 
 def _left(watch: Watch) -> Left:

@@ -8,14 +8,14 @@ from typing import ClassVar
 
 import attrs
 
-from holdfast.attempts import Attempted, JobOutcome, attempt
+from holdfast.attempts import Attempted, JobOutcome, attempt, hand_back
 from holdfast.authoring.context import Watch
 from holdfast.command import Command, Ports
 from holdfast.decide.open import Keep
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import Failure
 from holdfast.entities.stage import Lease, StageInstance, StageKey, StageStatus
-from holdfast.errors import Rejected
+from holdfast.errors import Rejected, Unavailable
 
 
 @attrs.frozen(kw_only=True)
@@ -64,7 +64,8 @@ async def handle(command: JobExecute, ports: Ports) -> JobExecuted:
     Raises:
         UnknownWorkflow: If the run's workflow version is not registered here; the job is handed back.
         UnknownStage: If that version has no such stage here; the job is handed back.
-        Unavailable: If a port cannot be reached; a lease that was handed in still stands.
+        Unavailable: If a port cannot be reached; a lease that was handed in still stands, one that was taken here is
+            handed back.
     """
     lease = command.lease
     if lease is None:
@@ -74,7 +75,12 @@ async def handle(command: JobExecute, ports: Ports) -> JobExecuted:
     try:
         attempted = await attempt(lease, ports, given=command.given, stay=command.keep, watch=command.attend(lease))
     except Rejected:
-        await ports.job_transport.release(lease, delay=ports.settings.lease_ttl)
+        await hand_back(lease, ports, delay=ports.settings.lease_ttl)
+        raise
+    except Unavailable:
+        # Only here is the lease known that was taken here; nobody else could give it back before its end.
+        if command.lease is None:
+            await hand_back(lease, ports)
         raise
     await ports.job_transport.settle(lease)
     return _executed(attempted, command)

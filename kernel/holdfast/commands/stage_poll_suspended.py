@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import attrs
 
-from holdfast.attempts import JobOutcome, attempt
+from holdfast.attempts import JobOutcome, attempt, hand_back
 from holdfast.authoring.context import Watch
 from holdfast.command import Command, Ports
 from holdfast.entities.stage import StageStatus
-from holdfast.errors import Rejected
+from holdfast.errors import Rejected, Unavailable
 from holdfast.ports.work import LeaseRequest
 
 
@@ -59,8 +59,9 @@ async def handle(command: StagePollSuspended, ports: Ports) -> StagePollSuspende
         checked += 1
         try:
             attempted = await attempt(lease, ports, given={}, stay=None, watch=Watch())
-        except Rejected:
-            await ports.job_transport.release(lease, delay=ports.settings.lease_ttl)
+        except (Rejected, Unavailable):
+            # Later, so that a stage that cannot be polled here does not keep back those behind it.
+            await hand_back(lease, ports, delay=ports.settings.lease_ttl)
             raise
         if attempted.outcome is JobOutcome.COMPLETED:
             resumed += 1

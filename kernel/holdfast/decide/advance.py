@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import attrs
-
-from holdfast.change import Arrival, Change, Fence, Finish, NewAnnotation, NewLog
+from holdfast.change import Arrival, Change, Finish
 from holdfast.decide.open import Keep, Opened, open_gate
+from holdfast.decide.outcome import NOTHING_LEFT, Left, outcome
 from holdfast.entities.definition import Definition
-from holdfast.entities.payload import Artifact, Payload
+from holdfast.entities.payload import Payload
 from holdfast.entities.stage import Lease, StageStatus
 from holdfast.events import EventType, NewEvent
-
-
-@attrs.frozen(kw_only=True)
-class Left:
-    """What an attempt leaves behind besides its outcome; committed with it, whatever it is."""
-
-    events: tuple[NewEvent, ...] = ()
-    logs: tuple[NewLog, ...] = ()
-    annotations: tuple[NewAnnotation, ...] = ()
-    artifacts: tuple[Artifact, ...] = ()
-    metrics: Mapping[str, float] = attrs.field(factory=dict)
-
-
-NOTHING_LEFT = Left()
 
 
 def advance(
@@ -52,13 +35,10 @@ def advance(
         open_gate(gate, behind, definition=definition, header=lease.run, generation=key.generation, keep=keep)
         if arity > 1:
             arrivals.append(Arrival(gate=gate.id, generation=key.generation, arity=arity, step=behind.step()))
-    return Change(
-        run_id=key.run_id,
-        fence=Fence(key=key, epoch=lease.epoch),
+    return outcome(
+        lease,
         settle=Finish(status=StageStatus.COMPLETED, output=output, metrics=left.metrics),
+        left=left,
         step=opened.step(),
         arrivals=tuple(arrivals),
-        artifacts=left.artifacts,
-        annotations=left.annotations,
-        logs=left.logs,
     )

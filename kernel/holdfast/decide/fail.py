@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from holdfast.change import Change, Fence, Finish, Requeue, RunPatch, Step
-from holdfast.decide.advance import NOTHING_LEFT, Left
+from holdfast.change import Change, Finish, Requeue, RunPatch, Step
+from holdfast.decide.outcome import NOTHING_LEFT, Left, outcome
 from holdfast.entities.run import Failure, RunStatus
 from holdfast.entities.stage import Lease, StageKey, StageStatus
 from holdfast.events import EventType, NewEvent
@@ -24,27 +24,21 @@ def retry(lease: Lease, *, failure: Failure, delay: timedelta, left: Left = NOTH
             "delaySeconds": delay.total_seconds(),
         },
     )
-    return Change(
-        run_id=lease.key.run_id,
-        fence=Fence(key=lease.key, epoch=lease.epoch),
+    return outcome(
+        lease,
         settle=Requeue(delay=delay, attempt=lease.attempt, failure=failure),
+        left=left,
         step=Step(events=(*left.events, event)),
-        artifacts=left.artifacts,
-        annotations=left.annotations,
-        logs=left.logs,
     )
 
 
 def fail(lease: Lease, *, failure: Failure, left: Left = NOTHING_LEFT) -> Change:
     """Return the change-set that fails the stage and, with it, the run; siblings still live are cancelled."""
-    return Change(
-        run_id=lease.key.run_id,
-        fence=Fence(key=lease.key, epoch=lease.epoch),
+    return outcome(
+        lease,
         settle=Finish(status=StageStatus.FAILED, failure=failure, metrics=left.metrics),
+        left=left,
         step=failing(failure, key=lease.key, attempt=lease.attempt, before=left.events),
-        artifacts=left.artifacts,
-        annotations=left.annotations,
-        logs=left.logs,
     )
 
 

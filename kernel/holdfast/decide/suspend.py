@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from holdfast.change import Change, Fence, Requeue, Step, Suspend
-from holdfast.decide.advance import NOTHING_LEFT, Left
+from holdfast.change import Change, Requeue, Step, Suspend
+from holdfast.decide.outcome import NOTHING_LEFT, Left, outcome
 from holdfast.entities.definition import Polling
 from holdfast.entities.payload import Payload
 from holdfast.entities.stage import Lease
@@ -24,25 +24,14 @@ def suspend(lease: Lease, *, polling: Polling, state: Payload, left: Left = NOTH
             "giveUpInSeconds": polling.give_up_after.total_seconds(),
         },
     )
-    return Change(
-        run_id=lease.key.run_id,
-        fence=Fence(key=lease.key, epoch=lease.epoch),
+    return outcome(
+        lease,
         settle=Suspend(state=state, delay=delay, give_up_after=polling.give_up_after),
+        left=left,
         step=Step(events=(*left.events, event)),
-        artifacts=left.artifacts,
-        annotations=left.annotations,
-        logs=left.logs,
     )
 
 
 def poll_again(lease: Lease, *, delay: timedelta, left: Left = NOTHING_LEFT) -> Change:
     """Return the change-set that polls the stage again after *delay*; it went well, so attempts start again."""
-    return Change(
-        run_id=lease.key.run_id,
-        fence=Fence(key=lease.key, epoch=lease.epoch),
-        settle=Requeue(delay=delay, attempt=0),
-        step=Step(events=left.events),
-        artifacts=left.artifacts,
-        annotations=left.annotations,
-        logs=left.logs,
-    )
+    return outcome(lease, settle=Requeue(delay=delay, attempt=0), left=left, step=Step(events=left.events))

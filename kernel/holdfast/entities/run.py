@@ -13,6 +13,9 @@ from holdfast.entities.payload import Payload
 
 #: Error and log texts are cut to this many characters before they are stored, so that none can flood the store.
 MAX_TEXT: Final = 16_384
+#: So much of it is the beginning of a traceback that has to be cut.
+_TRACE_HEAD: Final = 4_096
+_MAX_NAME: Final = 255
 
 
 class RunStatus(enum.Enum):
@@ -47,8 +50,24 @@ RUN_TRANSITIONS: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
 
 def storable(text: str) -> str:
     """Return *text* as every store can hold it: surrogates and NUL escaped, cut to `MAX_TEXT`."""
-    clean = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")
-    return clean if len(clean) <= MAX_TEXT else clean[: MAX_TEXT - 1] + "…"
+    clean = _clean(text[:MAX_TEXT])
+    return clean if len(text) <= MAX_TEXT and len(clean) <= MAX_TEXT else clean[: MAX_TEXT - 1] + "…"
+
+
+def storable_trace(text: str) -> str:
+    """Return a traceback as `storable` does, but cut in its middle: it begins and ends with what tells most."""
+    if len(text) <= MAX_TEXT:
+        return storable(text)
+    return storable(f"{text[:_TRACE_HEAD]}\n…\n{_clean(text[-MAX_TEXT:])[_TRACE_HEAD + 3 - MAX_TEXT :]}")
+
+
+def _short(name: str) -> str:
+    # A class may be named anything; its error is stored all the same.
+    return _clean(name[:_MAX_NAME])
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")
 
 
 @attrs.frozen(kw_only=True)
@@ -59,11 +78,11 @@ class Failure:
     code: str
     message: str = attrs.field(converter=storable)
     #: Qualified name of the error class, when an error was raised.
-    error: str | None = None
+    error: str | None = attrs.field(default=None, converter=attrs.converters.optional(_short))
     #: The stage that failed; None when the run failed as a whole.
     stage_id: str | None = None
     #: The traceback without local variables, which could hold secrets.
-    trace: str | None = attrs.field(default=None, converter=attrs.converters.optional(storable))
+    trace: str | None = attrs.field(default=None, converter=attrs.converters.optional(storable_trace))
 
 
 @attrs.frozen(kw_only=True)
