@@ -152,8 +152,8 @@ async def verdict(theatre: Theatre) -> list[str]:
     wrong += found
     effects: dict[tuple[str, str], list[int]] = defaultdict(list)
     keys: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for run_id, stage_id, epoch, _, key in theatre.lines("ledger"):
-        effects[run_id, stage_id].append(int(epoch))
+    for run_id, stage_id, executed, _, key in theatre.lines("ledger"):
+        effects[run_id, stage_id].append(int(executed))
         keys[run_id, stage_id].add(key)
     for instance, epoch in epochs.items():
         done = effects[instance]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -129,13 +130,16 @@ def test_sync_functions_and_plain_json_do(make_harness: MakeHarness) -> None:
     """A sync function may be called once, and without an annotation its result is plain JSON."""
     calls: list[int] = []
 
-    def unannotated(number):  # type: ignore[no-untyped-def]  # that is the point
-        calls.append(number)
-        return {"n": number}
+    class Caller:
+        """Is called, but says nothing of what it returns."""
+
+        def __call__(self, number: int) -> Any:
+            calls.append(number)
+            return {"n": number}
 
     @stage(retry=Retry(2, base="1s"))
     def plain(number: int, ctx: Context[None]) -> dict[str, int]:
-        found: dict[str, int] = ctx.block_on(ctx.once("k", unannotated, number))
+        found: dict[str, int] = ctx.block_on(ctx.once("k", Caller(), number))
         if ctx.attempt == 1:
             raise ConnectionError("again")
         return found
