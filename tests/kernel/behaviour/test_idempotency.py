@@ -9,13 +9,16 @@ import pytest
 
 from holdfast import Context, RunCancel, RunCreate, RunRerunFrom, RunStatus, run_sync, stage, workflow
 from holdfast.attempts import JobOutcome
+from holdfast.change import Grant
+from holdfast.commands.job_execute import JobExecute
 from holdfast.commands.run_create import RunCreated
+from holdfast.decide.open import Keep
 from holdfast.entities.stage import StageKey
 from holdfast.errors import IdempotencyMismatch, InvalidInput, StoreUnavailable, Unavailable
 from holdfast.ports.queries import RunFilter
 from holdfast_testing.faults import Fault, FaultPlan, ProcessDied
-from tests.kernel.behaviour.flows import Tuning, flaky, line
-from tests.kernel.watching import MANY, MakeHarness, WatchedHarness
+from tests.kernel.behaviour.flows import Tuning, diamond, flaky, line
+from tests.kernel.watching import LEASE_TTL, MANY, MakeHarness, WatchedHarness
 
 FLOW = line(1)
 
@@ -171,6 +174,34 @@ def test_weak_12_failed_outcome_is_no_answer_to_the_next_delivery(make_harness: 
     harness.clock.advance("10s")
     assert harness.deliver(key).outcome is JobOutcome.COMPLETED
     assert harness.look(flow, run_id).output == 2
+
+
+@pytest.mark.parametrize("fault", [Fault.FAIL_BEFORE, Fault.FAIL_AFTER])
+def test_completion_whose_commit_failed_is_lost_or_found_out(make_harness: MakeHarness, fault: Fault) -> None:
+    """A completion that was reported as failed counts if it stands, with the lease on what follows, and else not."""
+    flow = diamond()
+    harness = make_harness(flow)
+    run_id = harness.start(flow, 1)
+    harness.admit()
+    harness.execute(*harness.lease())
+    first, second = harness.lease(limit=2)
+    harness.execute(first)
+    plan = FaultPlan({3: fault})
+    failing = make_harness(flow, plan=plan)
+    keep = Keep(grant=Grant(worker="w1", ttl=LEASE_TTL), queues=frozenset({"default"}))
+    command = JobExecute(job=second.key, worker="w1", lease=second, keep=keep)
+    if fault is Fault.FAIL_BEFORE:
+        with pytest.raises(StoreUnavailable):
+            failing.dispatch(command)
+    executed = (harness if fault is Fault.FAIL_BEFORE else failing).dispatch(command)
+    assert plan.trace[2].method == "commit"
+
+    assert executed.outcome is JobOutcome.COMPLETED
+    assert executed.next is not None
+    assert executed.next.job.stage_id == "total"
+    harness.dispatch(executed.next)
+    assert harness.look(flow, run_id).output == 6
+    assert harness.kinds(run_id).count("stage.completed") == 4
 
 
 def test_operation_id_makes_any_command_repeatable(make_harness: MakeHarness) -> None:

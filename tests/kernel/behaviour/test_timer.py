@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from holdfast import Context, Retry, RunRerunFrom, RunStatus, StageStatus, run_sync, stage, workflow
 from holdfast.attempts import JobOutcome
 from holdfast.commands.timer_fire_due import TimerFireDue
+from holdfast.ports.executor import StageTimeout
 from holdfast_testing.clock import FakeClock
 from tests.kernel.behaviour.flows import Calls, step
 from tests.kernel.watching import MakeHarness, WatchedHarness
@@ -111,3 +114,22 @@ def test_attempt_that_takes_too_long_is_retried(make_harness: MakeHarness) -> No
     assert failure is not None
     assert (failure.code, failure.error) == ("TIMEOUT", "StageTimeout")
     assert harness.calls.count("dawdle") == 4
+
+
+@pytest.mark.parametrize(
+    ("retry", "attempts"), [(Retry(2, on=ConnectionError), 2), (Retry(2, never=StageTimeout), 1)], ids=["on", "never"]
+)
+def test_policy_for_errors_says_nothing_of_timeouts(make_harness: MakeHarness, retry: Retry, attempts: int) -> None:
+    """A timeout is retried whatever errors the policy names, unless it names timeouts as never worth it."""
+
+    @stage(timeout="1s", retry=retry)
+    async def dawdle(number: int, ctx: Context) -> int:
+        ctx.services[Calls].note(ctx)
+        ctx.services[FakeClock].advance("2s")
+        return number
+
+    flow = workflow("dawdling", input=int, version="1").pipe(dawdle)
+    harness = make_harness(flow)
+
+    assert harness.run(flow, 1).status is RunStatus.FAILED
+    assert harness.calls.count("dawdle") == attempts

@@ -146,6 +146,7 @@ def test_weak_08_stale_attempt_does_not_overwrite_the_newer_ones_blob(make_harne
             harness.dispatch(LeaseReapStale())
             harness.execute(*harness.lease(worker="fresh"))
         await ctx.save("report", f"attempt {ctx.attempt}")
+        await ctx.save("same", "same")
         return f"attempt {ctx.attempt}"
 
     flow = workflow("writing", input=int, version="1").pipe(write)
@@ -155,9 +156,10 @@ def test_weak_08_stale_attempt_does_not_overwrite_the_newer_ones_blob(make_harne
 
     assert harness.execute(*harness.lease(worker="stale")).outcome is JobOutcome.LOST
     assert harness.look(flow, run_id).output == "attempt 2"
-    (artifact,) = run_sync(harness.persistence.list_artifacts(run_id))
-    assert run_sync(harness.blob_store.get(artifact.blob)) == b'"attempt 2"'
-    assert len(run_sync(harness.blob_store.list("", limit=9))) == 2
+    report, same = run_sync(harness.persistence.list_artifacts(run_id))
+    assert run_sync(harness.blob_store.get(report.blob)) == b'"attempt 2"'
+    assert run_sync(harness.blob_store.get(same.blob)) == b'"same"'
+    assert len(run_sync(harness.blob_store.list("", limit=9))) == 4
 
 
 def test_weak_09_delivery_to_a_suspended_stage_does_not_execute_it(make_harness: MakeHarness) -> None:
