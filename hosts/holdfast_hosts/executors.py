@@ -14,6 +14,50 @@ from holdfast.entities.definition import Calling
 from holdfast.executing import crashed
 from holdfast.ports.executor import BodyCall, StageTimeout
 
+#: The task in whose context code runs, for tasks of `HostTask`; what a body starts inherits it.
+_within: contextvars.ContextVar[HostTask] = contextvars.ContextVar("holdfast_within")
+
+
+class HostTask(asyncio.Task[None]):
+    """A task of a host that executes bodies, and tells whether a cancellation comes from them or from outside.
+
+    A body can reach the task that it runs in and cancel it, by itself or by what it has started. That is the body's
+    crash and must not end the host's task.
+    """
+
+    #: Whether something outside of the bodies cancelled the task and that stands.
+    is_stopped = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the task, and note whether something outside of it asks for that."""
+        if _within.get(None) is not self:
+            self.is_stopped = True
+        return super().cancel(msg)
+
+    def uncancel(self) -> int:
+        """Take back one cancellation."""
+        left = super().uncancel()
+        if not left:
+            self.is_stopped = False
+        return left
+
+    def enter(self) -> None:
+        """Take what runs from now on in the present context for a body's; called within the task."""
+        _within.set(self)
+
+    async def forget(self) -> None:
+        """Take back what bodies asked for, if nobody else cancelled the task."""
+        if self.is_stopped or not self.cancelling():
+            return
+        while self.cancelling():
+            self.uncancel()
+        try:
+            # What was asked for and has not been delivered yet comes here.
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if self.is_stopped:
+                raise
+
 
 class HostExecutor:
     """Runs async bodies on the event loop and sync bodies in a pool of threads of its own.
@@ -52,6 +96,9 @@ class HostExecutor:
             if _is_from_outside(error, task):
                 raise
             raise crashed(error) from error
+        finally:
+            if isinstance(task, HostTask):
+                await task.forget()
 
     def close(self) -> None:
         """Let the threads end with what they execute; call it when nobody waits for an outcome any more."""
@@ -120,4 +167,6 @@ def _is_from_outside(error: BaseException, task: asyncio.Task[Any] | None) -> bo
     if running is not task:
         # Only a closing runs elsewhere than in the task.
         return isinstance(error, GeneratorExit)
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    if not isinstance(error, asyncio.CancelledError) or task is None:
+        return False
+    return task.is_stopped if isinstance(task, HostTask) else task.cancelling() > 0

@@ -16,6 +16,7 @@ from holdfast.commands.stage_poll_suspended import StagePollSuspended
 from holdfast.commands.timer_fire_due import TimerFireDue
 from holdfast.errors import Unavailable
 from holdfast.kernel import Kernel
+from holdfast_hosts.traces import trace_of
 
 log = structlog.stdlib.get_logger("holdfast.maintenance")
 
@@ -159,8 +160,8 @@ async def maintain(
         except Unavailable as error:
             log.warning("a step of maintenance failed", step=step.value, error=repr(error))
             failed[step.value] = f"{type(error).__qualname__}: {error}"
-        except Exception as error:
-            log.exception("a step of maintenance failed", step=step.value)
+        except Exception as error:  # noqa: BLE001 - the next step is taken whatever this one raised
+            log.error("a step of maintenance failed", step=step.value, trace=trace_of(error))  # noqa: TRY400 - no locals
             failed[step.value] = f"{type(error).__qualname__}: {error}"
     return Maintained(
         claimed=this.did.claimed,

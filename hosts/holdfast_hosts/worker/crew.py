@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from holdfast_hosts.heartbeat import Heartbeat
 from holdfast_hosts.settings import WorkerSettings
+from holdfast_hosts.traces import trace_of
 from holdfast_hosts.wiring import Opened
 from holdfast_hosts.worker.alarm import Alarm
 from holdfast_hosts.worker.feeder import Feeder
@@ -106,4 +107,4 @@ async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:
         task.cancel()
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(outcome, Exception):
-            log.error("a task of the worker ended by an error", exc_info=outcome)
+            log.error("a task of the worker ended by an error", trace=trace_of(outcome))

@@ -11,7 +11,9 @@ import structlog
 from holdfast.commands.job_execute import JobExecute
 from holdfast.entities.stage import Lease
 from holdfast.errors import Rejected, Unavailable
+from holdfast_hosts.executors import HostTask
 from holdfast_hosts.heartbeat import Pulse
+from holdfast_hosts.traces import trace_of
 from holdfast_hosts.worker.shift import Shift
 
 log = structlog.stdlib.get_logger("holdfast.worker")
@@ -42,6 +44,7 @@ class Slot:
         self._inbox: asyncio.Future[JobExecute | None] | None = None
         #: A lease that is held beside the pulse's for a moment, so that it is handed back too when all stops.
         self._spare: Lease | None = None
+        self._task: HostTask | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -50,8 +53,8 @@ class Slot:
 
     def start(self) -> asyncio.Task[None]:
         """Begin to wait for jobs and return the task."""
-        self._pulse.task = task = asyncio.create_task(self._serve())
-        return task
+        self._pulse.task = self._task = HostTask(self._serve(), loop=asyncio.get_running_loop())
+        return self._task
 
     def give(self, lease: Lease, *, granted: float) -> None:
         """Execute the job of *lease*, which was granted not before the local monotonic instant *granted*."""
@@ -80,6 +83,8 @@ class Slot:
         )
 
     async def _serve(self) -> None:
+        assert self._task is not None, "it has been started"
+        self._task.enter()
         try:
             while not self._shift.draining.is_set():
                 command = await self._receive()
@@ -164,7 +169,7 @@ class Slot:
             return
         if not isinstance(error, Unavailable):
             # Its lease is left to end, which uses up an attempt: a job must not trip over a defect for ever.
-            log.error("a job could not be executed", **told, exc_info=error)
+            log.error("a job could not be executed", **told, trace=trace_of(error))
             return
         self._failures += 1
         delay = shift.backoff(self._failures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 
@@ -14,6 +14,9 @@ Span = str | timedelta
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
+#: An instant this far from now can still be written in every store.
+LONGEST: Final = timedelta(days=36_500)
+
 #: Exponents above this would overflow a float long after every cap has been reached.
 _MAX_EXPONENT = 64
 
@@ -22,7 +25,7 @@ def span(value: Span) -> timedelta:
     """Return *value* as a timedelta.
 
     Raises:
-        ValueError: If the text is not a duration, or the duration is negative.
+        ValueError: If the text is not a duration, or the duration is negative or longer than `LONGEST`.
     """
     if isinstance(value, timedelta):
         result = value
@@ -30,7 +33,12 @@ def span(value: Span) -> timedelta:
         parts = _PART.findall(value)
         if not parts or "".join(number + unit for number, unit in parts) != value.strip():
             raise ValueError(f'{value!r} is not a duration. Write it like "250ms", "30s", "5m", "24h" or "1h30m".')
-        result = sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
+        try:
+            result = sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
+        except OverflowError:
+            result = timedelta.max
+    if result > LONGEST:
+        raise ValueError(f"{value!r} is too long; a duration is at most {LONGEST.days:,} days.")
     if result < timedelta():
         raise ValueError(f"{value!r} is negative; a duration is zero or more.")
     return result
