@@ -1,0 +1,232 @@
+-- The schema of a SQLite store, as all migrations leave it: a picture for readers, compared by a test.
+
+CREATE TABLE annotation (
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    stage_id TEXT,
+    generation INTEGER,
+    item INTEGER,
+    attempt INTEGER,
+    actor TEXT,
+    at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX annotation_run ON annotation (run);
+
+CREATE TABLE artifact (
+    run INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    blob TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    media_type TEXT NOT NULL,
+    PRIMARY KEY (run, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE checkpoint (
+    run INTEGER NOT NULL,
+    stage_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    text TEXT,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    blob TEXT,
+    PRIMARY KEY (run, stage_id, generation, item, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE event (
+    run INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    stage_id TEXT,
+    generation INTEGER,
+    item INTEGER,
+    data TEXT,
+    PRIMARY KEY (run, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE gate (
+    run INTEGER NOT NULL,
+    gate TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    arity INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (run, gate, generation)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE job (
+    run INTEGER NOT NULL,
+    stage_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    workflow_id TEXT NOT NULL,
+    workflow_version TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    due_at INTEGER,
+    epoch INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    max_attempts INTEGER NOT NULL,
+    worker TEXT,
+    lease_until INTEGER,
+    started_at INTEGER,
+    give_up_at INTEGER,
+    -- The payload of a suspended instance as JSON: text, digest, size, blob.
+    state TEXT,
+    failure TEXT,
+    -- Epochs whose lease ended without a settlement by its holder, as a JSON array; NULL for none.
+    lost TEXT,
+    PRIMARY KEY (run, stage_id, generation, item)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX job_claim ON job (workflow_id, workflow_version, queue, status, priority DESC, due_at)
+WHERE due_at IS NOT NULL;
+
+CREATE INDEX job_due ON job (due_at) WHERE due_at IS NOT NULL;
+
+CREATE INDEX job_lease ON job (lease_until) WHERE lease_until IS NOT NULL;
+
+CREATE TABLE log (
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    stage_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    level TEXT NOT NULL,
+    message TEXT NOT NULL,
+    data TEXT,
+    at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX log_run ON log (run);
+
+CREATE TABLE migration (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    checksum TEXT NOT NULL,
+    applied_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE operation (
+    tenant TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    command TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    result TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, scope, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE VIEW orphan_runs AS
+SELECT run.id
+FROM run
+WHERE run.status IN ('RUNNING', 'WAITING')
+    AND NOT EXISTS (SELECT 1 FROM job WHERE job.run = run.n)
+    AND NOT EXISTS (SELECT 1 FROM timer WHERE timer.run = run.n);
+
+CREATE TABLE run (
+    n INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    workflow_id TEXT NOT NULL,
+    workflow_version TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    -- The number of the newest event.
+    events INTEGER NOT NULL,
+    -- Since when there have been events that no stream was told of. Set once and not touched again until a delivery
+    -- takes it, so that a step of a run which is waiting for delivery anyway costs the outbox nothing.
+    undelivered INTEGER,
+    created_at INTEGER NOT NULL,
+    started_at INTEGER,
+    finished_at INTEGER,
+    output_of TEXT,
+    failure TEXT
+) STRICT;
+
+CREATE INDEX run_pending ON run (workflow_id, workflow_version, priority DESC, created_at, id) WHERE status = 'PENDING';
+
+CREATE INDEX run_status ON run (status, id);
+
+CREATE INDEX run_undelivered ON run (undelivered) WHERE undelivered IS NOT NULL;
+
+CREATE INDEX run_workflow ON run (workflow_id, id);
+
+CREATE TABLE run_payload (
+    run INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    idempotency_key TEXT,
+    input TEXT,
+    input_digest TEXT NOT NULL,
+    input_size INTEGER NOT NULL,
+    input_blob TEXT,
+    config TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX run_payload_key ON run_payload (idempotency_key) WHERE idempotency_key IS NOT NULL;
+
+CREATE TABLE sink (
+    name TEXT PRIMARY KEY,
+    backfill INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE stage (
+    run INTEGER NOT NULL,
+    stage_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    max_attempts INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    worker TEXT,
+    output TEXT,
+    output_digest TEXT,
+    output_size INTEGER,
+    output_blob TEXT,
+    failure TEXT,
+    started_at INTEGER,
+    finished_at INTEGER NOT NULL,
+    metrics TEXT,
+    lost TEXT,
+    superseded INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE UNIQUE INDEX stage_key ON stage (run, stage_id, generation, item);
+
+CREATE TABLE stream (
+    sink TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    position INTEGER NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0,
+    epoch INTEGER NOT NULL DEFAULT 0,
+    due_at INTEGER,
+    held INTEGER NOT NULL DEFAULT 0,
+    parked INTEGER NOT NULL DEFAULT 0,
+    error TEXT,
+    PRIMARY KEY (sink, run)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX stream_due ON stream (sink, due_at) WHERE due_at IS NOT NULL;
+
+CREATE INDEX stream_parked ON stream (sink, run) WHERE parked = 1;
+
+CREATE TABLE timer (
+    run INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    due_at INTEGER NOT NULL,
+    PRIMARY KEY (run, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX timer_due ON timer (due_at);
