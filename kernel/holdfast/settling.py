@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from holdfast.change import ZERO, Change, Committed, Duplicate, NewJob, Refusal, Requeue, Step, Suspend
 from holdfast.command import Ports
+from holdfast.entities.stage import StageKey
 from holdfast.errors import CommitUnknown, LeaseLost
+from holdfast.events import EventType, NewEvent
 from holdfast.ports.job_transport import JobHint
+
+#: A timeline is read in pages of so many events when the outcome of a commit has to be looked up.
+PAGE: Final = 1_000
 
 
 def steps_of(change: Change, committed: Committed) -> Sequence[Step]:
@@ -66,14 +72,28 @@ async def settle(change: Change, ports: Ports) -> Committed:
 
 
 async def _as_committed(change: Change, ports: Ports) -> Committed:
-    """Return the outcome of a change-set that is known to stand: a gate opened by it has its job leased to us."""
+    """Return the outcome of a change-set that is known to stand; the timeline tells which gates it opened.
+
+    Who holds the job behind a gate does not tell: another slot of the same worker may have opened it.
+    """
+    if not change.arrivals:
+        return Committed(version=0)
+    behind = await _facts_behind(change.step.events[-1], change.run_id, ports)
     opened: list[str] = []
     for arrival in change.arrivals:
-        for job in arrival.step.jobs:
-            there = await ports.persistence.find_stage(job.key) if job.grant is not None else None
-            if there is not None and job.grant is not None and there.worker == job.grant.worker and there.epoch == 1:
-                opened.append(arrival.gate)
+        # The events of a gate stand directly behind those of the change-set that opened it.
+        expected = [(event.type, event.key) for event in arrival.step.events]
+        if behind[: len(expected)] == expected:
+            opened.append(arrival.gate)
+            behind = behind[len(expected) :]
     return Committed(version=0, opened=tuple(opened))
+
+
+async def _facts_behind(own: NewEvent, run_id: str, ports: Ports) -> list[tuple[EventType, StageKey | None]]:
+    facts: list[tuple[EventType, StageKey | None]] = []
+    while page := await ports.persistence.list_events(run_id, after=len(facts), limit=PAGE):
+        facts.extend((event.type, event.key) for event in page)
+    return facts[facts.index((own.type, own.key)) + 1 :]
 
 
 async def announce(change: Change, committed: Committed, ports: Ports) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from holdfast import Context, RunCancel, RunCreate, RunRerunFrom, RunStatus, run_sync, stage, workflow
 from holdfast.attempts import JobOutcome
 from holdfast.change import Grant
-from holdfast.commands.job_execute import JobExecute
+from holdfast.commands.job_execute import JobExecute, JobExecuted
 from holdfast.commands.run_create import RunCreated
 from holdfast.decide.open import Keep
 from holdfast.entities.stage import StageKey
@@ -202,6 +203,36 @@ def test_completion_whose_commit_failed_is_lost_or_found_out(make_harness: MakeH
     harness.dispatch(executed.next)
     assert harness.look(flow, run_id).output == 6
     assert harness.kinds(run_id).count("stage.completed") == 4
+
+
+def test_slot_whose_commit_is_unknown_does_not_take_what_another_slot_opened(
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two slots of one worker, the one that opened the join goes on with it, though the other had to look up."""
+    flow = diamond()
+    harness = make_harness(flow)
+    run_id = harness.start(flow, 1)
+    harness.admit()
+    harness.execute(*harness.lease())
+    keep = Keep(grant=Grant(worker="w1", ttl=LEASE_TTL), queues=frozenset({"default"}))
+    unsure, sure = (JobExecute(job=one.key, worker="w1", lease=one, keep=keep) for one in harness.lease(limit=2))
+    failing = make_harness(flow, plan=FaultPlan({3: Fault.FAIL_AFTER}))
+    look_up: Callable[..., Awaitable[bool]] = failing.store.is_settled
+    opened: list[JobExecuted] = []
+
+    async def look_up_late(key: StageKey, *, epoch: int) -> bool:
+        opened.append(harness.dispatch(sure))
+        return await look_up(key, epoch=epoch)
+
+    monkeypatch.setattr(failing.store, "is_settled", look_up_late, raising=False)
+    executed = failing.dispatch(unsure)
+
+    assert executed.outcome is JobOutcome.COMPLETED
+    assert executed.next is None
+    (other,) = opened
+    assert other.next is not None
+    assert harness.dispatch(other.next).outcome is JobOutcome.COMPLETED
+    assert harness.look(flow, run_id).output == 6
 
 
 def test_operation_id_makes_any_command_repeatable(make_harness: MakeHarness) -> None:
