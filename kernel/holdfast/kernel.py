@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, cast
 
 from holdfast.authoring.context import Services
 from holdfast.codec import converter, structure
+from holdfast.codec.problems import cut
 from holdfast.command import Command, Ports, Settings, unable_to_block
 from holdfast.commands import (
     job_execute,
@@ -25,6 +26,7 @@ from holdfast.commands import (
 )
 from holdfast.errors import InvalidCommand, UnknownCommand
 from holdfast.executing import InlineExecutor
+from holdfast.naming import MAX_NAME
 from holdfast.ports.blob_store import BlobStore
 from holdfast.ports.clock import Clock
 from holdfast.ports.definitions import Definitions
@@ -114,14 +116,25 @@ class Kernel:
 
         Raises:
             UnknownCommand: If its ``type`` is not the wire name of a command.
-            InvalidCommand: If its fields are not the command's.
+            InvalidCommand: If it is no object, or its fields are not the command's.
         """
-        kind = COMMANDS.get(str(message.get("type")))
+        # What comes from outside may be anything, whatever its declared type.
+        if not isinstance(message, Mapping):
+            raise InvalidCommand("command", ["it should be an object"])
+        name = message.get("type")
+        kind = COMMANDS.get(name) if isinstance(name, str) else None
         if kind is None:
-            raise UnknownCommand(message.get("type"), known=sorted(COMMANDS))
+            raise UnknownCommand(_shown(name), known=sorted(COMMANDS))
         fields = {name: value for name, value in message.items() if name != "type"}
         result = await self.dispatch(structure(fields, kind, what=kind.type))
         answer = converter.unstructure(result)
         if not isinstance(answer, dict):
             raise InvalidCommand(kind.type, ["its result has no JSON form"])
         return answer
+
+
+def _shown(name: object) -> object:
+    """Return the wire name as an error may show it: neither its length nor its own methods are to be trusted."""
+    if isinstance(name, str):
+        return cut(name, MAX_NAME)
+    return None if name is None else f"of type {type(name).__name__}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 import attrs
@@ -32,6 +33,10 @@ Level = Literal["debug", "info", "warning", "error"]
 
 #: A stage that logs more lines than this between two heartbeats loses the oldest: a trace must never exhaust memory.
 MAX_BUFFERED = 10_000
+#: Data of a log line or of progress above this many bytes are left out.
+MAX_TRACE = 16_384
+#: Values of annotations above this many bytes are refused.
+MAX_ANNOTATION = 65_536
 
 
 class Services:
@@ -99,9 +104,22 @@ class Artifacts(Protocol):
         ...
 
 
-def _plain(value: Any, *, what: str) -> Any:
-    """Return *value* as JSON values that nobody else holds, or say at once that it has no JSON form."""
-    return from_json(to_json(value, what=what), what=what)
+def _plain(value: Any, *, what: str, limit: int | None = None) -> Any:
+    """Return *value* as JSON values that nobody else holds, or say at once that it has no JSON form or is too large."""
+    text = to_json(value, what=what)
+    if limit is not None and len(text) > limit:
+        raise InvalidInput(
+            what, [f"it is {len(text):,} bytes; the limit is {limit:,}. Use ctx.save() for large values"]
+        )
+    return from_json(text, what=what)
+
+
+def _small(data: Mapping[str, Any], *, what: str) -> Any:
+    """Return *data* as JSON values, or a note if it is large: a trace must not fail the work it tells of."""
+    text = to_json(data, what=what)
+    if len(text) > MAX_TRACE:
+        return {"omitted": f"{len(text):,} bytes; the limit is {MAX_TRACE:,}"}
+    return from_json(text, what=what)
 
 
 class Steps(Protocol):
@@ -268,22 +286,22 @@ class Context(Generic[C]):
                 attempt=self._lease.attempt,
                 level=level,
                 message=storable(message),
-                data=_plain(data, what="data of the log line"),
+                data=_small(data, what="data of the log line"),
                 at=self._at.surroundings.clock.now(),
             )
         )
 
     def progress(self, done: float, total: float | None = None, message: str = "", **details: Any) -> None:
         """Tell how far the stage is; becomes a `stage.progress` event with the next heartbeat."""
-        told = {"attempt": self._lease.attempt, "done": done, "total": total, "message": storable(message), **details}
-        data = _plain(told, what="progress")
+        told = {"attempt": self._lease.attempt, "done": done, "total": total, "message": storable(message)}
+        data = {**_plain(told, what="progress"), **_small(details, what="details of the progress")}
         self._watch.events.append(NewEvent(type=EventType.STAGE_PROGRESS, key=self._lease.key, data=data))
 
     def annotate(self, name: str, value: Any, *, actor: str | None = None) -> None:
         """Note who or why on this stage instance; committed with the attempt's outcome, whatever it is."""
         check_name("annotation name", name)
         check_name("actor", actor)
-        plain = _plain(value, what=f'annotation "{name}"')
+        plain = _plain(value, what=f'annotation "{name}"', limit=MAX_ANNOTATION)
         self._watch.annotations.append(
             NewAnnotation(name=name, value=plain, key=self._lease.key, attempt=self._lease.attempt, actor=actor)
         )
@@ -291,7 +309,10 @@ class Context(Generic[C]):
     def metric(self, name: str, value: float) -> None:
         """Set a number that is kept with the stage instance when it ends."""
         check_name("metric name", name)
-        self._watch.metrics[name] = float(value)
+        number = float(value)
+        if not isfinite(number):
+            raise InvalidInput(f'metric "{name}"', ["NaN and infinities have no JSON form"])
+        self._watch.metrics[name] = number
 
     async def save(self, name: str, value: object) -> Artifact:
         """Store *value* (bytes, or anything JSON can hold) as an artifact of the run.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import attrs
 
@@ -16,6 +16,10 @@ from holdfast.entities.payload import Payload
 from holdfast.entities.run import Failure
 from holdfast.entities.stage import Lease, StageInstance, StageKey, StageStatus
 from holdfast.errors import Rejected, Unavailable
+from holdfast.naming import check_name, check_number
+
+#: No generation or item has a number above this.
+_MAX_COUNT: Final = 2**31 - 1
 
 
 @attrs.frozen(kw_only=True)
@@ -69,6 +73,7 @@ async def handle(command: JobExecute, ports: Ports) -> JobExecuted:
     """
     lease = command.lease
     if lease is None:
+        _check(command)
         lease = await ports.job_transport.claim(command.job, worker=command.worker, ttl=ports.settings.lease_ttl)
         if lease is None:
             return _earlier(await ports.persistence.find_stage(command.job))
@@ -84,6 +89,15 @@ async def handle(command: JobExecute, ports: Ports) -> JobExecuted:
         raise
     await ports.job_transport.settle(lease)
     return _executed(attempted, command)
+
+
+def _check(command: JobExecute) -> None:
+    """Check what a message said; a lease that was handed in came out of the store."""
+    check_name("run id", command.job.run_id)
+    check_name("stage id", command.job.stage_id)
+    check_number("generation", command.job.generation, least=1, most=_MAX_COUNT)
+    check_number("item", command.job.item, most=_MAX_COUNT)
+    check_name("worker", command.worker)
 
 
 def _executed(attempted: Attempted, command: JobExecute) -> JobExecuted:

@@ -9,6 +9,7 @@ import attrs
 from holdfast.change import Committed, Finish
 from holdfast.command import Command, Ports
 from holdfast.decide.reap import reap
+from holdfast.naming import check_number
 from holdfast.settling import announce
 
 
@@ -33,6 +34,7 @@ class LeaseReapStale(Command[LeaseReapStaleResult]):
 
 async def handle(command: LeaseReapStale, ports: Ports) -> LeaseReapStaleResult:
     """Reap; a lease that was extended or settled meanwhile is left alone by its fence."""
+    check_number("limit", command.limit)
     expired = await ports.persistence.list_expired(limit=command.limit)
     if not expired:
         return LeaseReapStaleResult(released=0, failed=0)

@@ -7,6 +7,7 @@ from typing import ClassVar
 import attrs
 
 from holdfast.command import Command, Ports, Settings
+from holdfast.naming import check_number
 from holdfast.ports.event_sink import EventSink
 from holdfast.ports.outbox import Delivery, Stream
 
@@ -41,6 +42,7 @@ class OutboxFlush(Command[OutboxFlushResult]):
 
 async def handle(command: OutboxFlush, ports: Ports) -> OutboxFlushResult:
     """Deliver to each sink in turn; a stream is leased while it is delivered, so order holds across hosts."""
+    check_number("max_events", command.max_events)
     published = failed = parked = 0
     for sink in ports.event_sinks:
         streams = await ports.persistence.lease_streams(

@@ -7,6 +7,7 @@ from typing import ClassVar
 import attrs
 
 from holdfast.command import Command, Ports
+from holdfast.naming import check_number
 
 
 @attrs.frozen(kw_only=True)
@@ -27,6 +28,7 @@ class PluginReplayDlq(Command[PluginReplayDlqResult]):
 
 async def handle(command: PluginReplayDlq, ports: Ports) -> PluginReplayDlqResult:
     """Replay; nothing is skipped, so each run's events still arrive in order."""
+    check_number("limit", command.limit)
     replayed = 0
     for sink in ports.event_sinks:
         replayed += await ports.persistence.replay_parked(sink=sink.name, limit=command.limit)

@@ -37,6 +37,7 @@ class RunCancel(Command[RunCancelResult]):
 
 async def handle(command: RunCancel, ports: Ports) -> RunCancelResult:
     """Cancel the run unless it has ended."""
+    check_name("run id", command.run_id)
     check_name("operation id", command.operation_id)
     check_text("reason", command.reason or "")
 

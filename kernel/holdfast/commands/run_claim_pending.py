@@ -12,6 +12,7 @@ from holdfast.decide.admit import admit
 from holdfast.decide.open import Keep
 from holdfast.entities.run import Run
 from holdfast.entities.stage import Lease, StageKey, StageStatus
+from holdfast.naming import check_name, check_number
 from holdfast.settling import announce, granted
 
 
@@ -53,6 +54,8 @@ class RunClaimPending(Command[RunClaimPendingResult]):
 
 async def handle(command: RunClaimPending, ports: Ports) -> RunClaimPendingResult:
     """Admit pending runs, highest priority first, then the oldest."""
+    check_name("worker", command.worker)
+    check_number("max_claims", command.max_claims)
     runs = await ports.persistence.list_pending(limit=command.max_claims, known=ports.definitions.known())
     if not runs:
         return RunClaimPendingResult(claimed=())

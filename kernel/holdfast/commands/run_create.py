@@ -12,12 +12,17 @@ from holdfast.codec import from_json, to_json
 from holdfast.command import Command, Ports
 from holdfast.decide.create import create
 from holdfast.entities.run import RunHeader, RunStatus
-from holdfast.naming import check_name, check_text
+from holdfast.errors import InvalidConfig, InvalidInput
+from holdfast.naming import check_name, check_number, check_text
 from holdfast.operations import Decision, Request, once
 from holdfast.payloads import keep
 
 #: What a run has that names no priority; higher goes first.
 DEFAULT_PRIORITY = 5
+#: Priorities lie between this and its negative.
+MAX_PRIORITY = 1_000_000
+#: Configs and annotations above this many bytes are refused: they stand in rows that are read with every job.
+MAX_ROW_TEXT = 1_048_576
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +52,7 @@ class RunCreate(Command[RunCreated]):
     version: str | None = None
     #: Config slices by stage id; each overrides the fields of its defaults that it names.
     config: Mapping[str, Any] = attrs.field(factory=dict)
+    #: From -1,000,000 to 1,000,000; higher goes first.
     priority: int = DEFAULT_PRIORITY
     idempotency_key: str | None = None
     operation_id: str | None = None
@@ -54,25 +60,44 @@ class RunCreate(Command[RunCreated]):
     annotations: Mapping[str, Any] = attrs.field(factory=dict)
 
 
+def _annotations(command: RunCreate) -> Mapping[str, Any]:
+    if not isinstance(command.annotations, Mapping):
+        raise InvalidInput("annotations", ["they should be an object"])
+    text = to_json(dict(command.annotations), what="annotations")
+    if len(text) > MAX_ROW_TEXT:
+        raise InvalidInput("annotations", [_too_large(text)])
+    annotations: dict[str, Any] = from_json(text, what="annotations")
+    for name in annotations:
+        check_name("annotation name", name)
+    return annotations
+
+
+def _too_large(text: str) -> str:
+    return f"{len(text):,} bytes are too many; the limit is {MAX_ROW_TEXT:,}. Hand large data over as input"
+
+
 async def handle(command: RunCreate, ports: Ports) -> RunCreated:
     """Create the run, or return the one that the same request created before.
 
     Raises:
         UnknownWorkflow: If the workflow is not registered here.
-        InvalidInput: If the input does not fit, or a key is not fit to be stored.
+        InvalidInput: If the input does not fit, or a name, a key or a number is not fit to be stored.
         InvalidConfig: If config slices do not fit; all faults at once.
         PayloadTooLarge: If the input is above the limit.
         IdempotencyMismatch: If the key was used with another request.
     """
+    check_name("workflow id", command.workflow_id)
+    check_name("version", command.version)
+    check_number("priority", command.priority, least=-MAX_PRIORITY, most=MAX_PRIORITY)
     check_text("tenant", command.tenant)
     check_name("idempotency key", command.idempotency_key)
     check_name("operation id", command.operation_id)
     definition = ports.definitions.get(command.workflow_id, command.version)
     text = definition.input.encode(command.input, what=f'input of workflow "{definition.id}"')
     config = combine_config(resolve_config(definition, command.config))
-    annotations = from_json(to_json(dict(command.annotations), what="annotations"), what="annotations")
-    for name in annotations:
-        check_name("annotation name", name)
+    if len(config) > MAX_ROW_TEXT:
+        raise InvalidConfig(definition.id, [_too_large(config)])
+    annotations = _annotations(command)
     body = [command.workflow_id, command.version, text, config, command.priority]
 
     async def decide() -> Decision[RunCreated]:

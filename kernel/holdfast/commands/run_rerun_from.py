@@ -46,6 +46,8 @@ async def handle(command: RunRerunFrom, ports: Ports) -> RunRerunFromResult:
         UnknownStage: If the workflow has no such stage.
         IllegalTransition: If the run has not ended, or an earlier stage never completed.
     """
+    check_name("run id", command.run_id)
+    check_name("stage id", command.from_stage_id)
     check_name("idempotency key", command.idempotency_key)
     check_name("operation id", command.operation_id)
 

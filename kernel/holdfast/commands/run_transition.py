@@ -13,6 +13,7 @@ from holdfast.decide.derive import derive
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageKey
 from holdfast.errors import StaleVersion
+from holdfast.naming import check_name
 from holdfast.settling import announce, checked
 
 
@@ -49,6 +50,7 @@ async def handle(command: RunTransition, ports: Ports) -> RunTransitionResult:
     Raises:
         UnknownWorkflow: If the run's workflow version is not registered here.
     """
+    check_name("run id", command.run_id)
     snapshot = await ports.persistence.find_snapshot(command.run_id)
     if snapshot is None or snapshot.run.status is not RunStatus.RUNNING:
         return RunTransitionResult(action=TransitionAction.NOOP)

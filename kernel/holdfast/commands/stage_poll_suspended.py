@@ -11,6 +11,7 @@ from holdfast.authoring.context import Watch
 from holdfast.command import Command, Ports
 from holdfast.entities.stage import StageStatus
 from holdfast.errors import Rejected, Unavailable
+from holdfast.naming import check_name, check_number
 from holdfast.ports.work import LeaseRequest
 
 
@@ -39,6 +40,8 @@ class StagePollSuspended(Command[StagePollSuspendedResult]):
 
 async def handle(command: StagePollSuspended, ports: Ports) -> StagePollSuspendedResult:
     """Poll stages one after the other; a worker that has slots polls them like any other job instead."""
+    check_name("worker", command.worker)
+    check_number("max_checks", command.max_checks)
     checked = resumed = failed = 0
     run_ids: dict[str, None] = {}
     while checked < command.max_checks:

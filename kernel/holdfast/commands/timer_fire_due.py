@@ -9,6 +9,7 @@ import attrs
 from holdfast.change import Committed
 from holdfast.command import Command, Ports
 from holdfast.decide.fire import fire
+from holdfast.naming import check_number
 from holdfast.settling import announce
 
 
@@ -30,6 +31,7 @@ class TimerFireDue(Command[TimerFireDueResult]):
 
 async def handle(command: TimerFireDue, ports: Ports) -> TimerFireDueResult:
     """Act on every due timer; one that another host fired first is left alone."""
+    check_number("limit", command.limit)
     timers = await ports.persistence.list_due_timers(limit=command.limit)
     if not timers:
         return TimerFireDueResult(fired=0)
