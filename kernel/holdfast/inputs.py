@@ -72,7 +72,8 @@ async def prepare(job: Leased) -> tuple[tuple[Any, ...], Body]:
 
 
 async def _outputs(job: Leased) -> Mapping[str, str]:
-    wanted = job.spec.sources + job.spec.needs
+    # A poll is called with its reference; the stage's sources were the business of what it submitted.
+    wanted = job.spec.needs if job.is_poll else job.spec.sources + job.spec.needs
     if not wanted:
         return {}
     payloads = job.given

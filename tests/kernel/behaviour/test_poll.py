@@ -251,3 +251,13 @@ def test_polls_are_bounded_and_go_on_where_they_stopped(make_harness: MakeHarnes
     assert poll(harness, max_checks=2).resumed_run_ids == tuple(run_ids[:2])
     assert poll(harness, max_checks=2).resumed_run_ids == (run_ids[2],)
     assert len(provider.polled) == 3
+
+
+def test_poll_reads_no_outputs_that_it_does_not_declare(make_harness: MakeHarness) -> None:
+    """A poll is called with its reference alone, so it does not read the outputs of the stage's sources."""
+    harness, _ = batching_harness(make_harness, Pending())
+    suspended(harness)
+    harness.clock.advance("1m")
+    harness.store.calls.clear()
+    assert poll(harness).checked == 1
+    assert "get_outputs" not in harness.store.calls
