@@ -255,6 +255,8 @@ class Context(Generic[C]):
     def output(self, stage: Stage[Any, T]) -> T:
         """Return the output of an earlier stage that is this one's source or is declared in its `needs`.
 
+        A poll sees only what is declared in `needs`.
+
         Raises:
             OutputMissing: If the stage did not declare it.
         """

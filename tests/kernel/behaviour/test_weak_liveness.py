@@ -246,7 +246,7 @@ def test_weak_17_poll_that_met_a_failing_store_costs_no_attempt(make_harness: Ma
     harness.admit()
     harness.work_off()
     harness.clock.advance("1m")
-    plan = FaultPlan({4: Fault.FAIL_BEFORE})
+    plan = FaultPlan({3: Fault.FAIL_BEFORE})
     failing = make_harness(flow, plan=plan, services={Provider: Provider(1)})
     with pytest.raises(StoreUnavailable, match="commit"):
         failing.dispatch(StagePollSuspended(worker="w1"))
