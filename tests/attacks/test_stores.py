@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -71,6 +72,44 @@ def test_a_full_disk_under_a_worker_is_outlived(tmp_path: Path) -> None:
             assert worker.stats().is_running
 
     asyncio.run(scenario())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps files that are open")
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["deleted", "replaced"])
+def test_nothing_is_acknowledged_by_a_file_that_is_gone(tmp_path: Path, is_replaced: bool) -> None:
+    """Once the file has been deleted or replaced, every write is refused with the reason, until it is put back."""
+    path, aside = tmp_path / "there.db", tmp_path / "aside.db"
+
+    async def scenario() -> None:
+        async with opened(f"sqlite:///{path}") as there:
+            path.rename(aside)
+            if is_replaced:
+                path.write_bytes(b"")
+            with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+                await create(there, LINE)
+            aside.replace(path)
+            async with working(there):
+                assert await ended(there, await create(there, LINE)) == [RunStatus.COMPLETED]
+            assert len(await there.persistence.list_runs(RunFilter(), limit=5)) == 1
+
+    asyncio.run(scenario())
+
+
+def test_another_working_directory_changes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path names what it named when the store was opened, blobs included, wherever the process goes."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    async def scenario() -> None:
+        async with opened("sqlite:///here.db") as there:
+            monkeypatch.chdir(tmp_path / "elsewhere")
+            await there.blob_store.put("a/b", b"x")
+            assert await there.blob_store.get("a/b") == b"x"
+            async with working(there):
+                assert await ended(there, await create(there, LINE)) == [RunStatus.COMPLETED]
+
+    asyncio.run(scenario())
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_a_damaged_page_is_an_error_of_the_store(tmp_path: Path) -> None:
