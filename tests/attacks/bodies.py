@@ -92,10 +92,10 @@ def task() -> asyncio.Task[Any]:
     return current
 
 
-def flow(body: Body, **options: Any) -> Flow[int, Any]:
+def flow(body: Body, *, retry: Retry = ONCE, timeout: str | None = None) -> Flow[int, Any]:
     """Return a workflow of one stage that is tried once."""
     made: Flow[int, Any] = workflow(body.__name__, input=int, version="1").pipe(
-        stage(**{"retry": ONCE, **options})(body)
+        stage(retry=retry, timeout=timeout)(body)
     )
     return made
 
@@ -172,10 +172,10 @@ async def chained(number: int) -> int:
 
 async def grouped(number: int) -> int:
     """Raise 2,000 groups in one another."""
-    error: Exception = ValueError("first")
+    error: list[Exception] = [ValueError("first")]
     for _ in range(2_000):
-        error = ExceptionGroup("group", [error])
-    raise error
+        error = [ExceptionGroup("group", error)]
+    raise error[0]
 
 
 async def nests_loops(number: int) -> int:

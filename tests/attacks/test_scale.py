@@ -98,7 +98,7 @@ def test_expired_leases_are_taken_back_in_bounded_passes(harness: Harness) -> No
     assert claimed == CROWD
     assert harness.dispatch(LeaseReapStale(limit=300)).released == 0
     harness.clock.advance(timedelta(hours=1))
-    passes = []
+    passes: list[int] = []
     while (did := harness.dispatch(LeaseReapStale(limit=300))).released + did.failed:
         passes.append(did.released + did.failed)
     assert sum(passes) == CROWD
@@ -117,7 +117,7 @@ def test_parked_streams_cost_the_others_nothing(harness: Harness) -> None:
     assert harness.dispatch(OutboxFlush(max_events=500)).published == 0
     run_id = harness.start(ONE, 1)
     assert harness.dispatch(OutboxFlush(max_events=500)).published == 1
-    replayed = []
+    replayed: list[int] = []
     while did_replay := harness.dispatch(PluginReplayDlq(limit=700)).replayed:
         replayed.append(did_replay)
     assert replayed == [700, 700, 600]
