@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import attrs
 
@@ -74,24 +75,23 @@ class History:
         """Return the stages that each generation does again, by generation."""
         return {event.data["generation"]: tuple(event.data["stages"]) for event in self.of_type(EventType.RUN_RERUN)}
 
-    def input_digest(self, key: StageKey) -> str | None:
-        """Return the digest of the input that the stage instance has to see; None if an output it needs is not there.
+    def input_digests(self, key: StageKey, *, until: int) -> set[str]:
+        """Return the digests of all inputs that can be made for a stage instance; one for its own generation alone.
 
-        Raises:
-            KeyError: If the workflow has no such stage.
+        Args:
+            key: The stage instance.
+            until: The newest generation that outputs are taken from; its own or a later one.
         """
         assert self.definition is not None, "inputs follow from the definition"
         sources = self.definition.stages[key.stage_id].sources
         if not sources:
-            return None if self.input is None else digest(self.input)
-        texts: list[str] = []
+            return set() if self.input is None else {digest(self.input)}
+        choices: list[set[str]] = []
         for source in sources:
-            there = self.completed(source, generation=key.generation)
-            text = None if there is None else self.texts[there.key]
-            if text is None:
-                return None
-            texts.append(text)
-        return digest(texts[0] if len(texts) == 1 else f"[{','.join(texts)}]")
+            found = [self.completed(source, generation=one) for one in range(key.generation, until + 1)]
+            texts = {self.texts[there.key] for there in found if there is not None}
+            choices.append({text for text in texts if text is not None})
+        return {digest(texts[0] if len(texts) == 1 else f"[{','.join(texts)}]") for texts in product(*choices)}
 
 
 async def histories(persistence: Persistence, *, definitions: Definitions, blob_store: BlobStore) -> Sequence[History]:

@@ -59,6 +59,15 @@ PARALLEL: Final = Scenario(
     ends={"run": RunStatus.COMPLETED},
 )
 
+#: The same, each job executed by whoever gets a message that names it.
+BY_MESSAGE: Final = Scenario(
+    name="by message",
+    flows=(flows.PARALLEL,),
+    script=(_create("run", flows.PARALLEL),),
+    ends={"run": RunStatus.COMPLETED},
+    by_message=True,
+)
+
 RETRY: Final = Scenario(
     name="retry",
     flows=(flows.FLAKY,),
@@ -170,6 +179,7 @@ EVENT_FLUSH: Final = Scenario(
 SCENARIOS: Final = (
     LINEAR,
     PARALLEL,
+    BY_MESSAGE,
     RETRY,
     EXHAUSTED,
     DEADLY,

@@ -13,6 +13,15 @@ from holdfast_testing.scenarios.host import Host
 from holdfast_testing.scenarios.scenario import HasEnded, Quiet, Send
 
 
+async def look_up(command: Command[Any], ledger: Ledger, store: Persistence) -> None:
+    """Note in *ledger* what the store says of a command that was not answered."""
+    for identity in identities(command):
+        tenant, scope, key = identity
+        record = await store.find_operation(tenant=tenant, scope=scope, key=key)
+        if record is not None:
+            ledger.looked_up.setdefault(identity, record)
+
+
 class Client:
     """Somebody outside who wants things done once, whatever happens to the process that was asked."""
 
@@ -45,7 +54,7 @@ class Client:
         try:
             result: object = await host.kernel.dispatch(command)
         except Unavailable:
-            await self.look_up(command, host.store)
+            await look_up(command, self._ledger, host.store)
             return True
         except (Rejected, Conflict) as error:
             result = error
@@ -56,18 +65,10 @@ class Client:
             del self._left[0]
         return True
 
-    async def look_up(self, command: Command[Any], store: Persistence) -> None:
-        """Note what the store says of a command that was not answered."""
-        for identity in identities(command):
-            tenant, scope, key = identity
-            record = await store.find_operation(tenant=tenant, scope=scope, key=key)
-            if record is not None:
-                self._ledger.looked_up.setdefault(identity, record)
-
     async def look_up_newest(self, store: Persistence) -> None:
         """Note what the store says of the command that was sent last, to a process that died."""
         if self._ledger.sent:
-            await self.look_up(self._ledger.sent[-1], store)
+            await look_up(self._ledger.sent[-1], self._ledger, store)
 
     async def repeat_all(self, host: Host) -> None:
         """Send every command that has an identity again; nothing may change, and every answer must be the old one."""

@@ -125,7 +125,7 @@ class Labels(BatchStage[str, str, str]):
 class Forever(BatchStage[str, str, str]):
     """A batch that is never done."""
 
-    poll_every, give_up_after = "4m", "24h"
+    poll_every, give_up_after = "70s", "24h"
     retry = PATIENT
 
     async def submit(self, text: str, ctx: Context) -> str:
@@ -161,6 +161,6 @@ HOPELESS = workflow("hopeless", input=str).parallel(hopeless, right)
 DEADLY = workflow("deadly", input=str).pipe(deadly).pipe(third)
 BATCH = workflow("batch", input=str).pipe(Labels()).pipe(third)
 SLOW = workflow("slow", input=str).pipe(slow).pipe(third)
-ENDLESS = workflow("endless", input=str, timeout="10m").pipe(Forever())
+ENDLESS = workflow("endless", input=str, timeout="3m").pipe(Forever())
 LARGE = workflow("large", input=str).pipe(swell).pipe(shrink)
 SHORT = workflow("short", input=str).pipe(first)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from holdfast.authoring.context import Watch
 from holdfast.change import Grant
-from holdfast.commands.job_execute import JobExecute
+from holdfast.commands.job_execute import JobExecute, JobExecuted
 from holdfast.commands.job_heartbeat import Beat, JobHeartbeat
 from holdfast.commands.lease_reap_stale import LeaseReapStale
 from holdfast.commands.outbox_flush import OutboxFlush
@@ -41,13 +41,16 @@ REST = timedelta(seconds=1)
 class _Transport(DatabaseTransport):
     """The transport whose own calls are under the plan; what it asks of the store is counted there."""
 
-    def __init__(self, persistence: Persistence, plan: FaultPlan) -> None:
+    def __init__(self, persistence: Persistence, plan: FaultPlan, *, messages: deque[JobHint]) -> None:
         super().__init__(persistence)
         self._plan = plan
+        self._messages = messages
 
     async def enqueue(self, hints: Sequence[JobHint]) -> None:
-        enqueue = super().enqueue
-        await self._plan.call("transport", "enqueue", lambda: enqueue(hints))
+        async def send() -> None:
+            self._messages.extend(hints)
+
+        await self._plan.call("transport", "enqueue", send)
 
     async def settle(self, lease: Lease) -> None:
         settle = super().settle
@@ -91,12 +94,14 @@ class Host:
         #: The jobs that it holds leases on and has not executed yet.
         self.hand: deque[JobExecute] = deque()
         self._live: tuple[Lease, Watch] | None = None
+        self._messages = world.messages
+        self._takes_messages = world.scenario.by_message
         self._ledger = world.ledger
         self._max_events = world.scenario.max_events
         self._keep = Keep(grant=Grant(worker=self.worker, ttl=settings.lease_ttl), queues=QUEUES)
         watched = witnessed(self.store, ledger=world.ledger, clock=world.clock, definitions=world.registry)
         persistence = faulty(watched, plan, name="persistence")
-        self._transport = _Transport(persistence, plan)
+        self._transport = _Transport(persistence, plan, messages=world.messages)
         self._request = LeaseRequest(
             worker=self.worker, limit=AT_ONCE, ttl=settings.lease_ttl, known=world.registry.known(), queues=QUEUES
         )
@@ -120,10 +125,22 @@ class Host:
         Raises:
             ProcessDied: If the plan says so.
         """
+        return await self.work() or await self.maintain()
+
+    async def work(self) -> bool:
+        """Execute or fetch jobs, or admit runs, and return whether there was anything of it."""
         if self.hand:
             await self._execute(self.hand.popleft())
             return True
-        return await self._fetch() or await self._maintain()
+        if self._takes_messages and self._messages:
+            await self.take(self._messages.popleft())
+            return True
+        return await self._fetch()
+
+    async def take(self, message: JobHint) -> JobExecuted | None:
+        """Execute the job that a message names, if it still needs that, as a host behind a broker does."""
+        command = JobExecute(job=message.key, worker=self.worker, attend=self._attend)
+        return await self._tried(self.kernel.dispatch(command))
 
     async def beat(self) -> None:
         """Extend the lease of the job that is executed, as a heartbeat beside its body does."""
@@ -165,7 +182,8 @@ class Host:
         if executed.next is not None:
             self.hand.append(executed.next)
 
-    async def _maintain(self) -> bool:
+    async def maintain(self) -> bool:
+        """Take back, fire and deliver what is due, and return whether there was anything."""
         reaped = await self._tried(self.kernel.dispatch(LeaseReapStale()))
         fired = await self._tried(self.kernel.dispatch(TimerFireDue()))
         flushed = await self._tried(self.kernel.dispatch(OutboxFlush(max_events=self._max_events)))

@@ -94,6 +94,8 @@ class Scenario:
     #: How each run ends, by the name of the command that created it.
     ends: Mapping[str, RunStatus]
     settings: Settings = SETTINGS
+    #: Whether processes execute what messages name before they ask the store for jobs.
+    by_message: bool = False
     #: How many batches the event sink refuses at first.
     sink_failures: int = 0
     #: The most events that are delivered at once.

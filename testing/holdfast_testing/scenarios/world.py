@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 from holdfast.authoring.registry import Registry
 from holdfast.driving import run_sync
 from holdfast.ports.clock import Clock
+from holdfast.ports.job_transport import JobHint
 from holdfast.ports.persistence import Persistence
 from holdfast_adapters.blobs.memory import MemoryBlobStore
 from holdfast_adapters.memory import MemoryPersistence
@@ -79,3 +81,5 @@ class World:
         self.ledger = Ledger()
         self.sink = LedgerSink(self.ledger, failures=scenario.sink_failures)
         self.provider = Provider(self.clock)
+        #: What a broker would hold: hints of jobs, until somebody takes them.
+        self.messages: deque[JobHint] = deque()
