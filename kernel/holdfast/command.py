@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar, Final, Generic
 
@@ -23,6 +23,9 @@ from holdfast.ports.scheduler import Scheduler
 R_co = TypeVar("R_co", covariant=True)
 
 KIB: Final = 1024
+
+#: Metadata of a field that only callers in the same process may set or see.
+IN_PROCESS: Final[Mapping[str, bool]] = {"in_process": True}
 
 
 class Command(Generic[R_co]):

@@ -49,8 +49,8 @@ GOOD: Final[Mapping[str, Mapping[str, Any]]] = {
     "run.cancel": {"runId": "r", "reason": "x", "operationId": None},
     "run.rerunFrom": {"runId": "r", "fromStageId": "s", "idempotencyKey": None, "operationId": None},
     "run.transition": {"runId": "r"},
-    "run.claimPending": {"worker": "w", "maxClaims": 1, "keepQueues": []},
-    "job.execute": {"job": {"runId": "r", "stageId": "s"}, "worker": "w", "lease": None, "given": {}, "keep": None},
+    "run.claimPending": {"worker": "w", "maxClaims": 1},
+    "job.execute": {"job": {"runId": "r", "stageId": "s"}, "worker": "w"},
     "job.heartbeat": {"beats": []},
     "lease.reapStale": {"limit": 1},
     "timer.fireDue": {"limit": 1},
@@ -247,3 +247,25 @@ def test_only_our_own_errors_come_out(message: Any) -> None:
     else:
         assert isinstance(answer, dict)
     assert harness.run(LINE, 1).output == 4
+
+
+@pytest.mark.parametrize(
+    ("command", "field", "value"),
+    [
+        ("job.execute", "lease", None),
+        ("job.execute", "given", {}),
+        ("job.execute", "keep", None),
+        ("run.claimPending", "keepQueues", []),
+    ],
+)
+def test_what_belongs_to_the_process_cannot_come_from_outside(command: str, field: str, value: object) -> None:
+    """A lease, known outputs and the like are no fields of the wire: they would choose what a body is called with."""
+    with pytest.raises(InvalidCommand, match=field):
+        run_sync(Harness(LINE).kernel.dispatch_json({"type": command, **GOOD[command], field: value}))
+
+
+def test_events_cannot_be_forged_by_a_heartbeat() -> None:
+    """A heartbeat from outside extends leases and tells nothing."""
+    beat = {"lease": {"key": {"runId": "r", "stageId": "s"}, "epoch": 1}, "events": []}
+    with pytest.raises(InvalidCommand, match="events"):
+        run_sync(Harness(LINE).kernel.dispatch_json({"type": "job.heartbeat", "beats": [beat]}))

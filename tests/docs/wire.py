@@ -7,14 +7,14 @@ import inspect
 import json
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import attrs
 
-from holdfast.codec.wire import camel
+from holdfast.codec.wire import camel, on_wire
 from holdfast.command import Command
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
@@ -33,7 +33,6 @@ WORDS: Final[Mapping[str, str]] = {
     "jobs": "Their stage instances.",
     "key": "The stage instance.",
     "worker": "The worker, by the name that its host gave it.",
-    "queue": "The queue of the stage.",
     "queues": "The queues to serve.",
     "limit": "How much is done at most.",
     "max_claims": "How many runs are admitted at most.",
@@ -48,30 +47,17 @@ WORDS: Final[Mapping[str, str]] = {
     "outcome": "What became of it.",
     "output": "The output.",
     "failure": "Why it failed.",
-    "attempt": "Which try, from 1.",
-    "max_attempts": "How many there may be.",
     "action": "What was done.",
     "beats": "The leases to extend.",
     "lease": "The lease.",
     "lost": "Leases that are lost.",
     "epoch": "The lease's fencing token.",
-    "priority": "Higher goes first.",
-    "events": "Progress to store.",
-    "logs": "Log lines to store.",
     "claimed": "The runs.",
     "fired": "How many.",
     "checked": "How many were polled.",
     "resumed_run_ids": "Their runs.",
     "replayed": "How many.",
-    "run": "The run's unchanging part.",
-    "id": "The id.",
-    "input": "The input.",
-    "type": "The event type.",
-    "level": "`debug`, `info`, `warning` or `error`.",
     "message": "The text.",
-    "data": "Further values.",
-    "grant": "The lease that it takes on what follows.",
-    "ttl": "How long the lease lasts.",
 }
 
 _PLAIN: Final[Mapping[Any, str]] = {
@@ -125,8 +111,7 @@ def result_of(command: type[Command[Any]]) -> type[Any]:
 def wire_fields(kind: type[Any]) -> dict[str, Any]:
     """Return the annotations of the fields that travel, by their names in Python."""
     hints = get_type_hints(kind)
-    every = {field.name: hints[field.name] for field in attrs.fields(kind)}
-    return {name: hint for name, hint in every.items() if get_origin(hint) is not get_origin(Callable[[], None])}
+    return {field.name: hints[field.name] for field in attrs.fields(kind) if on_wire(kind, field)}
 
 
 def fields_table(kind: type[Any]) -> str:

@@ -153,9 +153,8 @@ def _register_attrs(made: Converter) -> None:
     from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
     def overrides(kind: Any) -> dict[str, Any]:
-        hints = get_type_hints(kind)
         return {
-            field.name: override(rename=camel(field.name), omit=_holds_function(hints.get(field.name)) or None)
+            field.name: override(rename=camel(field.name), omit=not on_wire(kind, field) or None)
             for field in attrs.fields(kind)
         }
 
@@ -169,8 +168,16 @@ def _register_attrs(made: Converter) -> None:
     made.register_unstructure_hook_factory(attrs.has, writer)
 
 
-def _holds_function(annotation: Any) -> bool:
-    return get_origin(annotation) is get_origin(Callable[[], None])
+def on_wire(kind: type, field: attrs.Attribute[Any]) -> bool:
+    """Return whether a field of the attrs class *kind* may come from outside and go there.
+
+    Functions stay in the process, and so do fields marked ``metadata={"in_process": True}``, such as a lease: who
+    could hand one in from outside could choose what a body is called with.
+    """
+    if field.metadata.get("in_process", False):
+        return False
+    annotation = get_type_hints(kind).get(field.name)
+    return get_origin(annotation) is not get_origin(Callable[[], None])
 
 
 #: What the items of an array become, by the declared class; a list for any other.

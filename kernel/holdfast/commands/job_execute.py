@@ -10,7 +10,7 @@ import attrs
 
 from holdfast.attempts import Attempted, JobOutcome, attempt, hand_back
 from holdfast.authoring.context import Watch
-from holdfast.command import Command, Ports
+from holdfast.command import IN_PROCESS, Command, Ports
 from holdfast.decide.open import Keep
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import Failure
@@ -34,7 +34,7 @@ class JobExecuted:
     #: Whether the outcome is an earlier one, because the job had nothing left to execute.
     repeated: bool = False
     #: The command for the next job of the run, when that is leased to the same worker already.
-    next: JobExecute | None = None
+    next: JobExecute | None = attrs.field(default=None, metadata=IN_PROCESS)
 
 
 def _unwatched(_: Lease) -> Watch:
@@ -45,19 +45,19 @@ def _unwatched(_: Lease) -> Watch:
 class JobExecute(Command[JobExecuted]):
     """Execute or poll one job under a lease.
 
-    A message from a broker names the job only, and the lease is taken here; a worker that leased the job itself
-    hands the lease in.
+    A message from a broker names the job only, and the lease is taken here; a worker in this process that leased the
+    job itself hands the lease in.
     """
 
     type: ClassVar[str] = "job.execute"
 
     job: StageKey
     worker: str
-    lease: Lease | None = None
+    lease: Lease | None = attrs.field(default=None, metadata=IN_PROCESS)
     #: Outputs of earlier stages that need not be read again, by stage id.
-    given: Mapping[str, Payload] = attrs.field(factory=dict)
+    given: Mapping[str, Payload] = attrs.field(factory=dict, metadata=IN_PROCESS)
     #: The worker that takes the next job of the run at once, if its queue is among those it serves.
-    keep: Keep | None = None
+    keep: Keep | None = attrs.field(default=None, metadata=IN_PROCESS)
     #: Gives the attempt's watch, by which a host takes out progress and passes on that the lease is lost.
     attend: Callable[[Lease], Watch] = _unwatched
 

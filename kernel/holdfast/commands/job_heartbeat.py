@@ -7,7 +7,7 @@ from typing import ClassVar
 import attrs
 
 from holdfast.change import Change, Fence, NewLog, Step
-from holdfast.command import Command, Ports
+from holdfast.command import IN_PROCESS, Command, Ports
 from holdfast.events import NewEvent
 from holdfast.ports.work import LeaseRef
 
@@ -17,8 +17,8 @@ class Beat:
     """One lease to extend, with the progress and log lines to store."""
 
     lease: LeaseRef
-    events: tuple[NewEvent, ...] = ()
-    logs: tuple[NewLog, ...] = ()
+    events: tuple[NewEvent, ...] = attrs.field(default=(), metadata=IN_PROCESS)
+    logs: tuple[NewLog, ...] = attrs.field(default=(), metadata=IN_PROCESS)
 
 
 @attrs.frozen(kw_only=True)

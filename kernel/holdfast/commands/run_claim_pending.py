@@ -7,7 +7,7 @@ from typing import ClassVar
 import attrs
 
 from holdfast.change import Change, Committed, Grant
-from holdfast.command import Command, Ports
+from holdfast.command import IN_PROCESS, Command, Ports
 from holdfast.decide.admit import admit
 from holdfast.decide.open import Keep
 from holdfast.entities.run import Run
@@ -31,7 +31,7 @@ class RunClaimPendingResult:
 
     claimed: tuple[ClaimedRun, ...]
     #: Leases on entry jobs that went to the asking worker at once.
-    leases: tuple[Lease, ...] = ()
+    leases: tuple[Lease, ...] = attrs.field(default=(), metadata=IN_PROCESS)
     #: Runs that were pending when looked for and that another host admitted first: there may be more to admit.
     missed: int = 0
 
@@ -49,7 +49,7 @@ class RunClaimPending(Command[RunClaimPendingResult]):
     worker: str
     max_claims: int = 10
     #: Queues of which the worker takes one entry job of each run at once.
-    keep_queues: frozenset[str] = frozenset()
+    keep_queues: frozenset[str] = attrs.field(default=frozenset(), metadata=IN_PROCESS)
 
 
 async def handle(command: RunClaimPending, ports: Ports) -> RunClaimPendingResult:
