@@ -65,6 +65,7 @@ FLOWS: Final[Mapping[Any, timedelta]] = {
     flows.BATCH: timedelta(minutes=4),
     flows.ENDLESS: timedelta(minutes=4),
     flows.LARGE: timedelta(seconds=10),
+    flows.PAID: timedelta(seconds=15),
     flows.SHORT: timedelta(seconds=10),
 }
 

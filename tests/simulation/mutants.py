@@ -17,7 +17,7 @@ from holdfast.command import Settings
 from holdfast.decide.advance import advance
 from holdfast.decide.reap import reap
 from holdfast.entities.payload import Payload
-from holdfast.entities.stage import ExpiredLease
+from holdfast.entities.stage import ExpiredLease, StageKey
 from holdfast.errors import Unavailable
 from holdfast.events import NewEvent
 from holdfast.payloads import keep
@@ -189,6 +189,13 @@ def reaping_gives_the_attempt_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(holdfast.commands.lease_reap_stale, "reap", without_limit)
 
 
+def checkpoint_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    async def forgotten(self: MemoryPersistence, key: StageKey, *, name: str) -> Payload | None:
+        return None
+
+    patch.setattr(MemoryPersistence, "find_checkpoint", forgotten)
+
+
 def anybody_extends_a_lease(patch: pytest.MonkeyPatch) -> None:
     extend = MemoryPersistence.extend
 
@@ -260,6 +267,7 @@ MUTANTS: Final = (
     Mutant(name="jobs outlive their run", plant=end_leaves_jobs_alive, breaks="I6", scenario="cancel"),
     Mutant(name="fixed blob key", plant=one_blob_key_for_all_attempts, breaks="I1", scenario="blob output"),
     Mutant(name="attempts given back", plant=reaping_gives_the_attempt_back, breaks="I7", scenario="deadly"),
+    Mutant(name="checkpoint forgotten", plant=checkpoint_is_forgotten, breaks="I14", scenario="checkpoint"),
     Mutant(name="anybody extends", plant=anybody_extends_a_lease, breaks="I20", scenario="linear"),
     Mutant(name="generations mixed", plant=superseded_outputs_stay_visible, breaks="I10", scenario="rerun"),
     Mutant(name="version stands still", plant=lease_leaves_the_version, breaks="I5", scenario="parallel"),

@@ -73,6 +73,7 @@ def test_every_port_is_disturbed() -> None:
         for call in (
             *("persistence.commit", "persistence.lease", "persistence.lease_one", "persistence.extend"),
             "persistence.find_operation",
+            "persistence.find_checkpoint",
             *("persistence.find_run", "persistence.find_snapshot", "persistence.get_outputs"),
             *("persistence.list_pending", "persistence.list_expired", "persistence.list_due_timers"),
             *("persistence.lease_streams", "persistence.settle_streams", "persistence.replay_parked"),

@@ -97,6 +97,8 @@ class Ledger:
         self.versions: set[tuple[str, int]] = set()
         #: Outcomes of operations that a look-up has found.
         self.looked_up: dict[Identity, OperationRecord] = {}
+        #: What user code was given for each checkpoint, at first.
+        self.kept: dict[tuple[StageKey, str], object] = {}
         #: What was found broken while the story went on.
         self.violations: list[Violation] = []
 
@@ -113,6 +115,16 @@ class Ledger:
             Effect(key=key, idempotency_key=ctx.idempotency_key, fence=ctx.fence, attempt=ctx.attempt, seen=seen)
         )
         return f"{ctx.stage_id} {ctx.generation}.{ctx.fence} of {(seen or '')[:8]}"
+
+    def keep(self, ctx: Context[Any], name: str, value: object) -> None:
+        """Record what the body of a stage was given for a checkpoint: it must be the same for every attempt."""
+        key = StageKey(run_id=ctx.run_id, stage_id=ctx.stage_id, generation=ctx.generation, item=ctx.item)
+        first = self.kept.setdefault((key, name), value)
+        if value != first:
+            found = f'its checkpoint "{name}" was {first!r} and is {value!r} for attempt {ctx.attempt}'
+            self.violations.append(
+                Violation(invariant="I14", promise="acknowledged means durable", subject=str(key), found=found)
+            )
 
     def answer(self, command: Command[Any], result: object) -> None:
         """Record the answer to a command: its result, or the `Rejected` or `Conflict` that it was refused with."""

@@ -161,6 +161,15 @@ BLOB_OUTPUT: Final = Scenario(
     settings=attrs.evolve(SETTINGS, blob_threshold=64),
 )
 
+#: A step inside a stage that no later attempt does again once it is kept.
+CHECKPOINT: Final = Scenario(
+    name="checkpoint",
+    flows=(flows.PAID,),
+    script=(_create("run", flows.PAID),),
+    ends={"run": RunStatus.COMPLETED},
+    settings=attrs.evolve(SETTINGS, blob_threshold=64),
+)
+
 EVENT_FLUSH: Final = Scenario(
     name="event flush",
     flows=(flows.SHORT,),
@@ -190,5 +199,6 @@ SCENARIOS: Final = (
     TIMEOUT,
     DEADLINE,
     BLOB_OUTPUT,
+    CHECKPOINT,
     EVENT_FLUSH,
 )

@@ -153,6 +153,20 @@ async def shrink(text: str, ctx: Context) -> str:
     return _act(ctx, text)
 
 
+@stage(retry=PATIENT)
+async def pay(text: str, ctx: Context) -> str:
+    """Do something once, and fail after it the first time."""
+    receipt = await ctx.once("receipt", _receipt, ctx)
+    ctx.services[Ledger].keep(ctx, "receipt", receipt)
+    if ctx.attempt == 1:
+        raise ConnectionError("not yet")
+    return _act(ctx, text)
+
+
+def _receipt(ctx: Context) -> str:
+    return _act(ctx) + PADDING
+
+
 LINEAR = workflow("linear", input=str).pipe(first).pipe(second).pipe(third)
 PARALLEL = workflow("parallel", input=str).pipe(first).parallel(left, middle, right).pipe(merge)
 FORK = workflow("fork", input=str).parallel(left, right)
@@ -163,4 +177,5 @@ BATCH = workflow("batch", input=str).pipe(Labels()).pipe(third)
 SLOW = workflow("slow", input=str).pipe(slow).pipe(third)
 ENDLESS = workflow("endless", input=str, timeout="3m").pipe(Forever())
 LARGE = workflow("large", input=str).pipe(swell).pipe(shrink)
+PAID = workflow("paid", input=str).pipe(pay)
 SHORT = workflow("short", input=str).pipe(first)
