@@ -97,7 +97,7 @@ class HostExecutor:
                 raise
             raise crashed(error) from error
         finally:
-            if isinstance(task, HostTask):
+            if isinstance(task, HostTask) and task.cancelling():
                 await task.forget()
 
     def close(self) -> None:

@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
 import attrs
 
@@ -20,14 +19,14 @@ from holdfast.decide.fail import fail, retry
 from holdfast.decide.open import Keep
 from holdfast.decide.outcome import NOTHING_LEFT, Left
 from holdfast.decide.suspend import poll_again, suspend
-from holdfast.entities.definition import Body, PayloadType
+from holdfast.entities.definition import PayloadType
 from holdfast.entities.payload import Payload
 from holdfast.entities.retry import RetryAfter
 from holdfast.entities.run import Failure
-from holdfast.entities.stage import Lease, StageKey, StageStatus
+from holdfast.entities.stage import Lease, StageStatus
 from holdfast.errors import BlobMissing, InvalidInput, LeaseLost, Rejected, Unavailable, UnknownStage
 from holdfast.inputs import Leased, Unfit, prepare
-from holdfast.payloads import attempt_prefix, keep
+from holdfast.payloads import attempt_prefix, inline, is_small, keep
 from holdfast.ports.executor import BodyCall, StageTimeout
 from holdfast.settling import granted, settle
 
@@ -45,11 +44,14 @@ class JobOutcome(enum.Enum):
     LOST = "lost"
 
 
-@attrs.frozen(kw_only=True)
+# Not frozen, like `Leased`: both live within one attempt, and a frozen one takes twice as long to make.
+@attrs.define(kw_only=True)
 class Attempted:
-    """The committed outcome of one attempt."""
+    """The outcome of one attempt, committed when `attempt` returns it."""
 
     outcome: JobOutcome
+    #: What was committed; None when the lease was lost.
+    change: Change | None = None
     output: Payload | None = None
     failure: Failure | None = None
     #: How long until the next attempt or poll.
@@ -81,11 +83,13 @@ async def attempt(
         raise UnknownStage(lease.key.stage_id, workflow_id=definition.name, known=tuple(definition.stages))
     job = Leased(lease=lease, ports=ports, definition=definition, spec=spec, given=given, stay=stay, watch=watch)
     try:
-        decided = await _decide(job)
-        committed = await settle(decided.change, ports)
+        attempted = await _decide(job)
+        assert attempted.change is not None, "every outcome of an attempt is committed"
+        committed = await settle(attempted.change, ports)
     except LeaseLost:
         return Attempted(outcome=JobOutcome.LOST)
-    return _attempted(decided, committed, lease=lease)
+    attempted.following = _following(attempted.change, committed, lease=lease)
+    return attempted
 
 
 async def hand_back(lease: Lease, ports: Ports, *, delay: timedelta = ZERO) -> None:
@@ -97,19 +101,9 @@ async def hand_back(lease: Lease, ports: Ports, *, delay: timedelta = ZERO) -> N
         await ports.job_transport.release(lease, delay=delay)
 
 
-# Not frozen, like `Leased`: both live within one attempt, and a frozen one takes twice as long to make.
-@attrs.define(kw_only=True)
-class _Decided:
-    change: Change
-    outcome: JobOutcome
-    output: Payload | None = None
-    failure: Failure | None = None
-    delay: timedelta | None = None
-
-
-async def _decide(job: Leased) -> _Decided:
+async def _decide(job: Leased) -> Attempted:
     try:
-        arguments, body = await _prepared(job)
+        arguments, body = await prepare(job)
         try:
             value = await job.ports.executor.run(BodyCall(body=body, arguments=arguments, timeout=job.spec.timeout))
         except Exception as error:  # noqa: BLE001 - whatever user code raises is an outcome of the stage
@@ -121,30 +115,29 @@ async def _decide(job: Leased) -> _Decided:
         output = await _kept(value, job.spec.output, what=f'output of stage "{job.spec.id}"', job=job)
     except Unfit as stop:
         return _final(stop.failure, job)
+    except BlobMissing as error:
+        # Of an input: the attempt counts, for handed back it would do the same for ever.
+        return _failed(error, job)
     except _Broken as broken:
         return _failed(broken.error, job)
     change = advance(job.lease, definition=job.definition, output=output, left=_left(job.watch), keep=job.stay)
-    return _Decided(change=change, outcome=JobOutcome.COMPLETED, output=output)
+    return Attempted(change=change, outcome=JobOutcome.COMPLETED, output=output)
 
 
 @attrs.frozen
 class _Broken(Exception):
-    """The attempt failed at a blob, and counts: handed back, it would do the same for ever."""
+    """The attempt failed at the blob of what its body returned, and counts: the body has run."""
 
     error: Unavailable
 
 
-async def _prepared(job: Leased) -> tuple[tuple[Any, ...], Body]:
-    try:
-        return await prepare(job)
-    except BlobMissing as error:
-        raise _Broken(error) from error
-
-
 async def _kept(value: object, kind: PayloadType, *, what: str, job: Leased) -> Payload:
     try:
+        text = _text(value, kind, what=what)
+        if is_small(text, job.ports.settings):
+            return inline(text)
         return await keep(
-            _text(value, kind, what=what),
+            text,
             prefix=attempt_prefix(job.lease.key, epoch=job.lease.epoch),
             what=what,
             blob_store=job.ports.blob_store,
@@ -155,7 +148,6 @@ async def _kept(value: object, kind: PayloadType, *, what: str, job: Leased) -> 
         failure = Failure(code="INVALID_OUTPUT", message=str(error), error=name, stage_id=job.spec.id)
         raise Unfit(failure) from error
     except Unavailable as error:
-        # The body has run, so the attempt is used up whatever keeps its output from the blob store.
         raise _Broken(error) from error
 
 
@@ -168,15 +160,15 @@ def _text(value: object, kind: PayloadType, *, what: str) -> str:
         raise InvalidInput(what, [f"it raised {type(error).__name__} while it was written"]) from None
 
 
-async def _suspended(value: object, job: Leased) -> _Decided:
+async def _suspended(value: object, job: Leased) -> Attempted:
     polling = job.spec.polling
     assert polling is not None, "only a batch stage suspends"
     state = await _kept(value, polling.state, what=f'reference of stage "{job.spec.id}"', job=job)
     change = suspend(job.lease, polling=polling, state=state, left=_left(job.watch))
-    return _Decided(change=change, outcome=JobOutcome.SUSPENDED, delay=polling.every)
+    return Attempted(change=change, outcome=JobOutcome.SUSPENDED, delay=polling.every)
 
 
-def _pending(pending: Pending, job: Leased) -> _Decided:
+def _pending(pending: Pending, job: Leased) -> Attempted:
     polling = job.spec.polling
     if polling is None or not job.is_poll:
         message = "returned Pending, which only the poll of a batch stage may do"
@@ -186,10 +178,10 @@ def _pending(pending: Pending, job: Leased) -> _Decided:
         raise Unfit(Failure(code="GAVE_UP", message=f"Not done after {limit:g} s of polling.", stage_id=job.spec.id))
     delay = pending.check_in or polling.every
     change = poll_again(job.lease, delay=delay, left=_left(job.watch))
-    return _Decided(change=change, outcome=JobOutcome.SUSPENDED, delay=delay)
+    return Attempted(change=change, outcome=JobOutcome.SUSPENDED, delay=delay)
 
 
-def _failed(error: Exception, job: Leased) -> _Decided:
+def _failed(error: Exception, job: Leased) -> Attempted:
     """Decide between another attempt and the end, by the stage's retry policy."""
     if isinstance(error, LeaseLost):
         raise error
@@ -203,12 +195,12 @@ def _failed(error: Exception, job: Leased) -> _Decided:
     else:
         delay = policy.delay(attempt=lease.attempt, fraction=job.ports.ids.fraction())
     change = retry(lease, failure=failure, delay=delay, left=_left(job.watch))
-    return _Decided(change=change, outcome=JobOutcome.RETRYING, failure=failure, delay=delay)
+    return Attempted(change=change, outcome=JobOutcome.RETRYING, failure=failure, delay=delay)
 
 
-def _final(failure: Failure, job: Leased) -> _Decided:
+def _final(failure: Failure, job: Leased) -> Attempted:
     change = fail(job.lease, failure=failure, left=_left(job.watch))
-    return _Decided(change=change, outcome=JobOutcome.FAILED, failure=failure)
+    return Attempted(change=change, outcome=JobOutcome.FAILED, failure=failure)
 
 
 def _failure(error: BaseException, *, code: str, job: Leased) -> Failure:
@@ -250,29 +242,19 @@ def _left(watch: Watch) -> Left:
     )
 
 
-def _attempted(decided: _Decided, committed: Committed, *, lease: Lease) -> Attempted:
+def _following(change: Change, committed: Committed, *, lease: Lease) -> Lease | None:
+    """Return the lease that the store gave together with a new job, without reading it back."""
     following = None
-    for job in granted(decided.change, committed):
+    for job in granted(change, committed):
         assert job.grant is not None, "only granted jobs are taken on"
-        following = _sticky(job.key, lease=lease, worker=job.grant.worker, queue=job.queue, limit=job.max_attempts)
-    return Attempted(
-        outcome=decided.outcome,
-        output=decided.output,
-        failure=decided.failure,
-        delay=decided.delay,
-        following=following,
-    )
-
-
-def _sticky(key: StageKey, *, lease: Lease, worker: str, queue: str, limit: int) -> Lease:
-    """Return the lease that the store gave together with the new job, without reading it back."""
-    return Lease(
-        key=key,
-        epoch=1,
-        attempt=1,
-        max_attempts=limit,
-        worker=worker,
-        queue=queue,
-        status=StageStatus.RUNNING,
-        run=lease.run,
-    )
+        following = Lease(
+            key=job.key,
+            epoch=1,
+            attempt=1,
+            max_attempts=job.max_attempts,
+            worker=job.grant.worker,
+            queue=job.queue,
+            status=StageStatus.RUNNING,
+            run=lease.run,
+        )
+    return following

@@ -57,23 +57,38 @@ async def prepare(job: Leased) -> tuple[tuple[Any, ...], Body]:
     spec = job.spec
     polling = spec.polling if job.is_poll else None
     body = spec.body if polling is None else polling.body
-    texts = await _outputs(job)
+    # A poll is called with its reference; the stage's sources were the business of what it submitted.
+    wanted = spec.needs if job.is_poll else spec.sources + spec.needs
+    # Most are at hand, and for those nothing is awaited.
+    texts = _at_hand(wanted, job) or await _outputs(wanted, job)
     arguments: list[Any] = []
     if polling is not None:
         assert job.lease.state is not None, "a suspended stage instance has its state"
         text = await text_of(job.lease.state, blob_store=job.ports.blob_store)
         arguments.append(_read(polling.state.decode, text, what=f'reference of stage "{spec.id}"', job=job))
     elif body.takes_input:
-        text = await _input_text(job, texts)
+        if spec.sources:
+            text = _joined(job, texts)
+        else:
+            text = await text_of(job.lease.run.input, blob_store=job.ports.blob_store)
         arguments.append(_read(spec.input.decode, text, what=f'input of stage "{spec.id}"', job=job))
     if body.takes_context:
         arguments.append(_context(job, texts))
     return tuple(arguments), body
 
 
-async def _outputs(job: Leased) -> Mapping[str, str]:
-    # A poll is called with its reference; the stage's sources were the business of what it submitted.
-    wanted = job.spec.needs if job.is_poll else job.spec.sources + job.spec.needs
+def _at_hand(wanted: tuple[str, ...], job: Leased) -> Mapping[str, str]:
+    """Return the texts of the *wanted* outputs, or nothing if one of them is not in memory."""
+    texts: dict[str, str] = {}
+    for stage_id in wanted:
+        payload = job.given.get(stage_id)
+        if payload is None or payload.text is None:
+            return {}
+        texts[stage_id] = payload.text
+    return texts
+
+
+async def _outputs(wanted: tuple[str, ...], job: Leased) -> Mapping[str, str]:
     if not wanted:
         return {}
     payloads = job.given
@@ -87,10 +102,9 @@ async def _outputs(job: Leased) -> Mapping[str, str]:
     }
 
 
-async def _input_text(job: Leased, texts: Mapping[str, str]) -> str:
+def _joined(job: Leased, texts: Mapping[str, str]) -> str:
+    """Return the input of a stage that takes the outputs of others."""
     sources = job.spec.sources
-    if not sources:
-        return await text_of(job.lease.run.input, blob_store=job.ports.blob_store)
     absent = [source for source in sources if source not in texts]
     if absent:
         message = f"The output of {', '.join(absent)} is not there; the run's input never stands in for it."

@@ -25,6 +25,17 @@ def attempt_prefix(key: StageKey, *, epoch: int) -> str:
     return f"{key.run_id}/{key.stage_id}/{key.generation}.{key.item}/{epoch}"
 
 
+def is_small(text: str, settings: Settings) -> bool:
+    """Return whether *text* stays in its row."""
+    # Canonical text is ASCII, so characters are bytes.
+    return len(text) <= settings.blob_threshold
+
+
+def inline(text: str) -> Payload:
+    """Return *text*, which is small, as a payload."""
+    return Payload(text=text, digest=digest(text), size=len(text))
+
+
 async def keep(text: str, *, prefix: str, what: str, blob_store: BlobStore, settings: Settings) -> Payload:
     """Return *text* as a payload, moved to a blob when it is above the threshold.
 
@@ -32,10 +43,9 @@ async def keep(text: str, *, prefix: str, what: str, blob_store: BlobStore, sett
         PayloadTooLarge: If it is above the limit.
         Unavailable: If the blob store cannot be reached.
     """
-    # Canonical text is ASCII, so characters are bytes.
+    if is_small(text, settings):
+        return inline(text)
     size = len(text)
-    if size <= settings.blob_threshold:
-        return Payload(text=text, digest=digest(text), size=size)
     if size > settings.max_payload_bytes:
         raise PayloadTooLarge(what, size=size, limit=settings.max_payload_bytes)
     hashed = digest(text)
