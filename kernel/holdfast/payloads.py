@@ -91,7 +91,7 @@ class BlobArtifacts:
 
     async def save(self, lease: Lease, name: str, value: object) -> Artifact:
         """Store *value* under a key of this attempt and content."""
-        if isinstance(value, (bytes, bytearray, memoryview)):
+        if isinstance(value, (bytes, bytearray)):
             data, media_type = bytes(value), BYTES_TYPE
         else:
             data, media_type = to_json(value, what=f'artifact "{name}"').encode("ascii"), JSON_TYPE
