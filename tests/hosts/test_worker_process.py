@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -18,6 +19,8 @@ import pytest
 from holdfast import Registry, RunStatus, Settings
 from holdfast.entities.stage import StageStatus
 from holdfast_hosts.wiring import Opened, open_kernel
+from holdfast_hosts.worker import fewer_collections
+from holdfast_hosts.worker.process import YOUNG_OBJECTS
 from tests.hosts.scenes import PATIENCE, create, ended, events, until, until_blocking, working
 from tests.hosts.worker_script import COUNT, FLOWS, HANG, LEASE, SETTINGS, WORK, Folder
 
@@ -175,3 +178,20 @@ def test_worker_notices_what_another_process_creates(scenery: Scenery) -> None:
         asyncio.run(main())
     assert scenery.folder.has("counted")
     assert not (scenery.folder.path / f"counted-{os.getpid()}").exists()
+
+
+def test_garbage_is_collected_more_seldom_for_a_while() -> None:
+    """What is there is left alone and thresholds rise within the context; a collector that is off stays off."""
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(700, 9, 8)
+        with fewer_collections():
+            assert gc.get_threshold() == (YOUNG_OBJECTS, 9, 8)
+            assert gc.get_freeze_count() > 0
+        assert (gc.get_threshold(), gc.get_freeze_count()) == ((700, 9, 8), 0)
+        for own in (0, YOUNG_OBJECTS + 1):
+            gc.set_threshold(own, 9, 8)
+            with fewer_collections():
+                assert gc.get_threshold() == (own, 9, 8)
+    finally:
+        gc.set_threshold(*before)

@@ -18,7 +18,7 @@ from holdfast_hosts.cli.usage import misused
 from holdfast_hosts.settings import MAX_CONCURRENCY, WorkerSettings
 from holdfast_hosts.store_url import StoreUrl
 from holdfast_hosts.wiring import Opened, open_kernel
-from holdfast_hosts.worker import Worker
+from holdfast_hosts.worker import Worker, fewer_collections
 
 #: The testing kit may not know hosts, nor hosts the kit: this command alone brings them together, and by name.
 KIT: Final = "holdfast_testing.bench"
@@ -48,9 +48,11 @@ def bench(options: BenchOptions, *, common: Common) -> int:
         profile=options.profile,
     )
     log_to_stderr(least="warning")
-    report = asyncio.run(
-        kit.measure(plan, open_store=open_kernel, make_worker=_worker, tell=lambda what: note(f"▶ {what}"))
-    )
+    # As in the process of `holdfast worker`.
+    with fewer_collections():
+        report = asyncio.run(
+            kit.measure(plan, open_store=open_kernel, make_worker=_worker, tell=lambda what: note(f"▶ {what}"))
+        )
     if common.json:
         answer(report.as_json())
     else:
