@@ -59,7 +59,7 @@ def check_facts(facts: StoreFacts, *, url: str) -> Iterator[Check]:
     yield _found(
         "log",
         facts.wal_bytes <= LARGE_LOG and facts.checkpoint_error is None,
-        f"{_bytes(facts.wal_bytes)} not yet in the database file"
+        f"{_bytes(facts.wal_bytes)} long"
         + (f"; the last checkpoint failed: {facts.checkpoint_error}" if facts.checkpoint_error else ""),
         fix="Look for a program that keeps the file open for reading.",
         otherwise=Verdict.LOOK,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -72,12 +73,27 @@ def test_a_reader_delays_the_log_and_nothing_else(small: SqlitePersistence, path
 
 
 def test_an_idle_store_puts_its_log_away(store: SqlitePersistence, path: Path) -> None:
-    """A store that has nothing to do for a while brings its log into the file."""
+    """A store that has nothing to do for a while brings its log into the file, and then uses the log's space again."""
     fill(store, 3)
-    assert wal(path) > 0
+    before = wal(path)
+    assert before > 0
     store._access.opened._idle()
-    assert wal(path) == 0
+    assert versions_without_log(path) == [8]
+    assert wal(path) == before
+    stand(store, created(2))
+    assert wal(path) == before
     assert the_run(store).version == 8
+
+
+def versions_without_log(path: Path) -> list[int]:
+    """Return the versions of the runs that the database file holds by itself."""
+    copy = path.with_name("copy.db")
+    shutil.copy(path, copy)
+    connection = sqlite3.connect(copy)
+    try:
+        return [version for (version,) in connection.execute("SELECT version FROM run ORDER BY n")]
+    finally:
+        connection.close()
 
 
 def test_idleness_is_noticed_once() -> None:
