@@ -30,6 +30,7 @@ TINY: Final = Sizes(
     runs=3,
     stages=2,
     latency_stages=3,
+    latency_warm_up=1,
     long_stages=4,
     short_stages=2,
     short_runs=2,
@@ -40,6 +41,7 @@ TINY: Final = Sizes(
     settle_seconds=0.001,
     commits=3,
     batches=2,
+    log_bytes=10_000,
     bare_stages=3,
 )
 

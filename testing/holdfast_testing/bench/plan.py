@@ -21,6 +21,8 @@ class Sizes:
     stages: int = 10
     #: Stages of the one run whose latency is measured.
     latency_stages: int = 100
+    #: Such runs before it, which bring the log of a store to the size that it has in use.
+    latency_warm_up: int = 5
     #: Stages of the long run, and of the short ones that it is compared with.
     long_stages: int = 1_000
     short_stages: int = 10
@@ -37,6 +39,8 @@ class Sizes:
     #: One-row transactions, and transactions of 100 rows, of a baseline.
     commits: int = 400
     batches: int = 200
+    #: Bytes of log that are written before a baseline is measured.
+    log_bytes: int = 8 * 1024 * 1024
     #: Stages without an engine around them.
     bare_stages: int = 20_000
 
@@ -45,6 +49,7 @@ FULL: Final = Sizes()
 QUICK: Final = Sizes(
     runs=200,
     latency_stages=50,
+    latency_warm_up=1,
     long_stages=200,
     short_runs=5,
     finished_runs=5_000,

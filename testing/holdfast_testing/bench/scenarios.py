@@ -81,11 +81,11 @@ async def throughput(given: Round) -> Figures:
 
 async def latency(given: Round) -> Figures:
     """Measure the time from commit to commit of one run that is alone."""
-    stages = given.sizes.latency_stages
+    sizes = given.sizes
     with given.place.fresh() as store:
-        async with given.opening.site(store, stages=stages) as site, site.working():
-            # The first run warms up what every process warms up once.
-            await _one_run(site)
+        async with given.opening.site(store, stages=sizes.latency_stages) as site, site.working():
+            for _ in range(sizes.latency_warm_up):
+                await _one_run(site)
             run = await _one_run(site)
             steps = await _steps(site.opened.persistence, run)
     p50, p99 = percentile(steps, 50), percentile(steps, 99)
