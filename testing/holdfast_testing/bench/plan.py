@@ -33,9 +33,10 @@ class Sizes:
     starts: int = 100
     #: Pause before each of them.
     start_pause_seconds: float = 0.05
-    #: How long an idle worker is watched, and how long it gets before that to become idle.
+    #: How long an idle worker is watched, and how long it gets before that to become idle; a disk gets as long after a
+    #: store was filled.
     idle_seconds: float = 5.0
-    settle_seconds: float = 1.0
+    settle_seconds: float = 2.0
     #: One-row transactions, and transactions of 100 rows, of a baseline.
     commits: int = 400
     batches: int = 200

@@ -116,6 +116,8 @@ async def history(given: Round) -> Figures:
         async with given.opening.site(store, stages=sizes.stages) as site:
             past = line("past", stages=1, finish=FinishLine())
             await fill(site.opened.kernel, past.definition(), runs=sizes.finished_runs)
+            # The disk still has to take what filling has written.
+            await asyncio.sleep(sizes.settle_seconds)
             full = await carry(site, runs=sizes.runs, stages=sizes.stages)
     return Figures(
         values={"empty_stages_per_second": empty.stages_per_second, "full_stages_per_second": full.stages_per_second},
