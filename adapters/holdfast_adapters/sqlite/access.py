@@ -39,7 +39,7 @@ class Opened:
         self.process = os.getpid()
         self.writer: Writer | None = None
         self._reader: sqlite3.Connection | None = None
-        self.writing = Lane("holdfast-sqlite-writer", self._write, idle=self._idle)
+        self.writing = Lane("holdfast-sqlite-writer", self._write, rest=self._rest, idle=self._idle)
         self.reading = Lane("holdfast-sqlite-reader", self._read)
 
     async def start(self) -> None:
@@ -102,6 +102,10 @@ class Opened:
     def _write(self, batch: Sequence[Request[Any]]) -> None:
         assert self.writer is not None, "nothing is submitted before the store is open"
         self.writer.handle(batch)
+
+    def _rest(self) -> None:
+        if self.writer is not None:
+            self.writer.keep_log_short()
 
     def _idle(self) -> None:
         if self.writer is not None:

@@ -53,10 +53,13 @@ class Lane:
         name: str,
         handle: Callable[[Sequence[Request[Any]]], None],
         *,
+        rest: Callable[[], None] | None = None,
         idle: Callable[[], None] | None = None,
         idle_after: float = 1.0,
     ) -> None:
         self._handle = handle
+        #: What a batch leaves to be done when its callers have their answers already.
+        self._rest = rest
         self._idle = idle
         self._idle_after = idle_after
         self._busy = False
@@ -116,6 +119,9 @@ class Lane:
                 if isinstance(request, Control):
                     self._run([request], request.do)
             _answer(batch)
+            # A control may have closed what the rest would be done with.
+            if self._rest is not None and work and len(work) == len(batch):
+                self._run([], self._rest)
 
     @staticmethod
     def _run(requests: Sequence[Request[Any]], do: Callable[[], None]) -> None:

@@ -68,10 +68,18 @@ class Writer:
             with self._lock:
                 self._check_file()
                 self._transact(batch)
-                self._keep_log_short()
         except OSError as error:
             # The file lock failed or the file is gone, so nothing was tried.
             _fail(batch, error, refused)
+
+    def keep_log_short(self) -> None:
+        """Bring the log into the database file when it has grown long; nobody waits for that."""
+        size = self._wal_size()
+        if size > self._checkpoint_above:
+            with self._lock:
+                self._checkpoint("PASSIVE")
+        elif size <= WAL_BYTES:
+            self._checkpoint_above = WAL_BYTES
 
     def idle(self) -> None:
         """Bring the log into the database file, if it holds anything that is not there.
@@ -148,13 +156,6 @@ class Writer:
             return os.stat(self._wal).st_size  # noqa: PTH116 - once a transaction; Path.stat takes five times as long
         except FileNotFoundError:
             return 0
-
-    def _keep_log_short(self) -> None:
-        size = self._wal_size()
-        if size > self._checkpoint_above:
-            self._checkpoint("PASSIVE")
-        elif size <= WAL_BYTES:
-            self._checkpoint_above = WAL_BYTES
 
     def _checkpoint(self, mode: str) -> None:
         """Checkpoint without waiting for readers: what they still need is left for the next time."""

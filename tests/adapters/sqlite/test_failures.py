@@ -17,6 +17,7 @@ from holdfast.driving import run_sync
 from holdfast.entities.stage import StageStatus
 from holdfast.errors import CommitUnknown, InvalidInput, StoreUnavailable
 from holdfast_adapters.sqlite import SqlitePersistence
+from holdfast_adapters.sqlite.lanes import Control
 from holdfast_adapters.sqlite.transactions import Writer
 from holdfast_testing.clock import START
 from holdfast_testing.contracts.samples import (
@@ -287,14 +288,21 @@ def test_a_failing_read_is_unavailable(store: SqlitePersistence, path: Path) -> 
     assert the_run(store).version == 1
 
 
+def rested(store: SqlitePersistence) -> None:
+    """Wait until the writer has done what its last batch left to be done."""
+    run_sync(store._access.opened.writing.submit(Control(lambda: None)))
+
+
 def test_a_checkpoint_that_fails_costs_nothing_but_room(store: SqlitePersistence, writer: Writer) -> None:
     """A checkpoint that SQLite refuses is told to the doctor and tried again; commits stand meanwhile."""
     faulty = make_fail(writer, "PRAGMA wal_checkpoint")
     writer._checkpoint_above = 0
     stand(store, created())
+    rested(store)
     assert faulty.failed == 1
     assert run_sync(store.facts()).checkpoint_error == "made to fail"
     repair(writer, faulty)
     writer._checkpoint_above = 0
     stand(store, created(2))
+    rested(store)
     assert run_sync(store.facts()).checkpoint_error is None

@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.driving import run_sync
 from holdfast_adapters.sqlite import SqlitePersistence, transactions
-from holdfast_adapters.sqlite.lanes import Lane, Request
+from holdfast_adapters.sqlite.lanes import Control, Lane, Request
 from holdfast_testing.clock import FakeClock
 from holdfast_testing.contracts.samples import completed, created, job, key, stand, started, take, the_run
 
@@ -77,7 +77,8 @@ def test_an_idle_store_puts_its_log_away(store: SqlitePersistence, path: Path) -
     fill(store, 3)
     before = wal(path)
     assert before > 0
-    store._access.opened._idle()
+    lanes = store._access.opened
+    run_sync(lanes.writing.submit(Control(lanes._idle)))
     assert versions_without_log(path) == [8]
     assert wal(path) == before
     stand(store, created(2))
@@ -106,6 +107,26 @@ def test_idleness_is_noticed_once() -> None:
     run_sync(lane.submit(Request[None]()))
     assert called.acquire(timeout=10)
     lane.end()
+
+
+def test_callers_do_not_wait_for_the_rest() -> None:
+    """What a batch leaves to be done is done behind its answer, once a batch, and before the next one."""
+    rested, go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+    def rest() -> None:
+        rested.release()
+        assert go_on.acquire(timeout=10)
+
+    lane = Lane("test", lambda batch: None, rest=rest)
+    run_sync(lane.submit(Request[None]()))
+    assert rested.acquire(timeout=10)
+    go_on.release(2)
+    run_sync(lane.submit(Request[None]()))
+    assert rested.acquire(timeout=10)
+    # Nothing is left to be done behind a control, which may have closed all.
+    run_sync(lane.submit(Control(lambda: None)))
+    lane.end()
+    assert not rested.acquire(blocking=False)
 
 
 def test_closing_leaves_one_file(store: SqlitePersistence, path: Path) -> None:

@@ -20,6 +20,7 @@ from holdfast.entities.run import RunStatus
 from holdfast.ports.queries import RunFilter
 from holdfast_adapters.sqlite import SqlitePersistence, all_migrations, current_version
 from holdfast_adapters.sqlite.filelock import FileLock
+from holdfast_adapters.sqlite.lanes import Control
 from holdfast_testing.clock import FakeClock
 from holdfast_testing.contracts.samples import (
     MANY,
@@ -313,7 +314,9 @@ def test_nothing_is_written_or_checkpointed_without_the_lock(path: Path) -> None
     writer._connection = watched  # type: ignore[assignment]  # behaves as a connection
     writer._checkpoint_above = 0
     stand(store, created())
-    store._access.opened._idle()
+    # On the lane's own thread, behind what the batch before left to be done.
+    lanes = store._access.opened
+    run_sync(lanes.writing.submit(Control(lanes._idle)))
     stand(store, created(2))
     run_sync(store.close())
     done = [what for what in watched.seen if what.startswith(("BEGIN", "COMMIT", "PRAGMA wal_checkpoint", "close"))]
