@@ -1,23 +1,26 @@
 """The change-set: everything one decision writes, as data, applied by `Journal.commit` as a whole or not at all.
 
 A change-set concerns one run. It says what it expects (`require`, `fence`, `fired`), what becomes of the fenced
-job (`settle`), what follows at once (`step`) and what follows when a gate opens (`arrivals`). Durations, never
-instants, stand in it: the store adds them to its own clock.
+job (`settle`), what follows at once (`step`) and what follows once a gate has heard from all its edges (`rules`).
+Durations, never instants, stand in it: the store adds them to its own clock.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import attrs
 
+from holdfast.entities.keyed import KeyedResult, KeyScope
 from holdfast.entities.operation import OperationRecord
 from holdfast.entities.payload import Artifact, Payload
-from holdfast.entities.run import TERMINAL_RUN, Failure, RunHeader, RunStatus
+from holdfast.entities.run import ACTIVE_RUN, TERMINAL_RUN, Failure, RunHeader, RunStatus
 from holdfast.entities.stage import StageKey, StageStatus
 from holdfast.entities.timer import TimerKind
+from holdfast.entities.wait import WaitKind, WaitStatus
 from holdfast.errors import Conflict, Rejected
 from holdfast.events import NewEvent
 
@@ -30,6 +33,10 @@ class NewRun:
 
     header: RunHeader
     idempotency_key: str | None = None
+    #: Whether the run may not be admitted yet; a timer lets it go.
+    held: bool = False
+    #: JSON values; the state that patches are merged into.
+    state: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -41,7 +48,7 @@ class Require:
     version: int | None = None
 
 
-RUNNING: Final = Require(statuses=frozenset({RunStatus.RUNNING}))
+ACTIVE: Final = Require(statuses=ACTIVE_RUN)
 PENDING: Final = Require(statuses=frozenset({RunStatus.PENDING}))
 
 
@@ -64,8 +71,23 @@ class Grant:
 
 
 @attrs.frozen(kw_only=True)
+class NewWait:
+    """A wait to be opened for a stage instance; one of the same name that the instance has already stays as it is."""
+
+    name: str
+    kind: WaitKind
+    #: None to wait for ever. The kernel sets the timer that ends the wait beside it.
+    timeout: timedelta | None = None
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class NewJob:
-    """A stage instance that becomes live: READY after *delay*, or RUNNING with epoch 1 and attempt 1 when granted."""
+    """A stage instance that becomes live.
+
+    READY after *delay*; RUNNING with epoch 1 and attempt 1 when granted; WAITING when it begins with *waits*, none of
+    which is answered by a message that is there already.
+    """
 
     key: StageKey
     workflow_id: str
@@ -75,6 +97,12 @@ class NewJob:
     max_attempts: int
     delay: timedelta = ZERO
     grant: Grant | None = None
+    waits: tuple[NewWait, ...] = ()
+    via: tuple[str, ...] = ()
+    depth: int = 1
+    #: The generation under whose name the effects of the instance go: its own, or that of the instance it retries.
+    origin: int = 1
+    guarded: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -85,6 +113,8 @@ class Finish:
     output: Payload | None = None
     failure: Failure | None = None
     metrics: Mapping[str, float] = attrs.field(factory=dict)
+    #: The edge that was taken.
+    edge: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -115,23 +145,40 @@ class Suspend:
 
 
 @attrs.frozen(kw_only=True)
-class RunPatch:
-    """A move of the run; entering a terminal status closes everything that is still open.
+class Park:
+    """The fenced job gives its worker back until one of *waits* is answered or reaches its limit.
 
-    The store sets `started_at` when a run becomes RUNNING and `finished_at` when it becomes terminal, and clears
-    `finished_at`, output and failure when a rerun makes it RUNNING again.
+    It becomes WAITING; or READY and due at once, when one of them is not OPEN any more or is answered by a message
+    that is there already. Its attempts start again from 0, its failure is cleared, its epoch rises as in `Requeue`.
+    """
+
+    waits: tuple[NewWait, ...]
+
+
+@attrs.frozen(kw_only=True)
+class RunPatch:
+    """A move of the run; entering a terminal status or COMPENSATING closes everything that is still open.
+
+    The store sets `started_at` when a run leaves PENDING or a terminal status and `finished_at` when it becomes
+    terminal, and clears `finished_at`, output and failure when it leaves a terminal status. PENDING for a PENDING run
+    lets one go that was held.
     """
 
     status: RunStatus
     output_of: tuple[str, ...] = ()
     failure: Failure | None = None
-    #: The new generation, set by a rerun alone.
+    #: The new generation, set by a rerun or a retry alone.
     generation: int | None = None
 
     @property
-    def closes(self) -> bool:
-        """Whether the run ends: its live jobs become CANCELLED records, its timers and gates vanish."""
+    def ends(self) -> bool:
+        """Whether the run ends."""
         return self.status in TERMINAL_RUN
+
+    @property
+    def closes(self) -> bool:
+        """Whether live jobs become CANCELLED records, open waits CLOSED, and timers and gates vanish."""
+        return self.ends or self.status is RunStatus.COMPENSATING
 
 
 @attrs.frozen(kw_only=True)
@@ -144,29 +191,104 @@ class NewTimer:
 
 
 @attrs.frozen(kw_only=True)
+class NewGate:
+    """A gate whose number of edges is known only at run time: the end of a map."""
+
+    gate: str
+    generation: int
+    turn: int
+    arity: int
+    #: So many edges may fail without the gate failing.
+    tolerate: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class NewItems:
+    """The inputs of the instances of a map, in order, stored apart so that each instance reads its own alone."""
+
+    #: The first instance; the item counts up from its.
+    key: StageKey
+    payloads: tuple[Payload, ...]
+
+
+class Resolution(enum.Enum):
+    """How an edge into a gate is resolved."""
+
+    TAKEN = "TAKEN"
+    #: It will not be taken in this turn.
+    SKIPPED = "SKIPPED"
+    #: Its source failed, or lies behind something that did.
+    FAILED = "FAILED"
+
+
+@attrs.frozen(kw_only=True)
+class Arrival:
+    """One edge into a gate is resolved; `Change.rules` says what the gate makes of it.
+
+    Counting makes completions commute: parallel branches never need each other's version of the run.
+    """
+
+    #: Id of a rule of the change-set.
+    gate: str
+    resolution: Resolution = Resolution.TAKEN
+    #: The stage that the edge comes from; remembered in the order of arrival when TAKEN. None if nobody will ask.
+    source: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Step:
-    """What follows from a decision: a move of the run, new jobs, new timers, and the facts to tell."""
+    """What follows from a decision: a move of the run, new jobs, new timers, arrivals, and the facts to tell."""
 
     run: RunPatch | None = None
     jobs: tuple[NewJob, ...] = ()
+    #: Instances that will not execute; they become SKIPPED records.
+    skips: tuple[StageKey, ...] = ()
     timers: tuple[NewTimer, ...] = ()
+    #: Ids of timers that are set no more; those that are not there do not matter.
+    cancels: tuple[str, ...] = ()
+    gates: tuple[NewGate, ...] = ()
+    items: NewItems | None = None
     events: tuple[NewEvent, ...] = ()
+    #: Applied after everything else of the change-set, in order; what they bring about is applied at once, and its
+    #: own arrivals come last.
+    arrivals: tuple[Arrival, ...] = ()
 
 
 NOTHING: Final = Step()
 
 
 @attrs.frozen(kw_only=True)
-class Arrival:
-    """One source of a gate is done; the arrival that brings the count to *arity* opens it and *step* follows.
+class Refill:
+    """How a map goes on: the k-th edge that is resolved makes item ``window + k - 1`` live, if there is one."""
 
-    Counting makes completions commute: parallel branches never need each other's version of the run.
-    """
+    window: int
+    #: The job of whichever item it is.
+    job: NewJob
+    #: The event that tells of it.
+    event: NewEvent
 
+
+@attrs.frozen(kw_only=True)
+class Rule:
+    """What a gate makes of the edges that lead to it; `holdfast.gates.arrive` applies it."""
+
+    #: Unique within the run, its generation and its turn.
     gate: str
     generation: int
-    arity: int
-    step: Step
+    turn: int = 0
+    #: How many edges lead to the gate; None for a gate that was made with its number.
+    arity: int | None
+    #: Opens as soon as so many were taken; None to wait until all are resolved.
+    need: int | None = None
+    #: So many edges may fail without the gate failing; that of the gate itself counts when it was made.
+    tolerate: int = 0
+    #: Follows when the gate opens; its jobs get the sources of the taken edges as `via`.
+    opens: Step = NOTHING
+    #: Follows when all edges are resolved and none of them was taken.
+    skips: Step = NOTHING
+    #: Follows when too many failed, or too few were taken.
+    fails: Step = NOTHING
+    refill: Refill | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -191,6 +313,61 @@ class NewCheckpoint:
 
 
 @attrs.frozen(kw_only=True)
+class Answer:
+    """An end of an OPEN wait; a WAITING job it belongs to becomes READY and due at once.
+
+    The store appends nothing of its own: the event stands in the step.
+    """
+
+    key: StageKey
+    name: str
+    #: RESOLVED or EXPIRED.
+    status: WaitStatus
+    payload: Payload | None = None
+    actor: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NewMessage:
+    """A payload whose wait is not open yet; the wait of that name that is opened first takes it."""
+
+    name: str
+    payload: Payload
+    actor: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NewToken:
+    """The right to answer a wait of the run."""
+
+    #: SHA-256 of the token, as lower-case hex; the token itself is never stored.
+    hash: str
+    #: Name of the wait.
+    name: str
+    lifetime: timedelta
+
+
+@attrs.frozen(kw_only=True)
+class Reservation:
+    """The fenced job wants to execute under a key, or to keep its result under it."""
+
+    scope: KeyScope
+    fingerprint: str
+    #: None to take the key, the result to keep it.
+    output: Payload | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Supersede:
+    """Records of a stage that a rerun or retry makes invisible to the run: those of the turn and of later ones."""
+
+    stage_id: str
+    from_turn: int = 0
+    #: Whether COMPLETED and SKIPPED records are meant as well, and the answers of their waits forgotten.
+    completed: bool = True
+
+
+@attrs.frozen(kw_only=True)
 class NewLog:
     """One log line of a stage instance."""
 
@@ -210,15 +387,21 @@ class Change:
     run_id: str
     create: NewRun | None = None
     #: Ignored when the change-set creates the run.
-    require: Require = RUNNING
+    require: Require = ACTIVE
     fence: Fence | None = None
-    settle: Finish | Requeue | Suspend | None = None
+    settle: Finish | Requeue | Suspend | Park | None = None
     #: Id of the run's timer that this change-set acts on and consumes.
     fired: str | None = None
     step: Step = NOTHING
-    arrivals: tuple[Arrival, ...] = ()
-    #: Stages whose records are from now on invisible to the run, because a rerun does them again.
-    supersede: tuple[str, ...] = ()
+    #: The rules of all gates that an arrival of the change-set can reach, by id.
+    rules: Mapping[str, Rule] = attrs.field(factory=dict)
+    supersede: tuple[Supersede, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    messages: tuple[NewMessage, ...] = ()
+    tokens: tuple[NewToken, ...] = ()
+    reservation: Reservation | None = None
+    #: Merged into the run's state as a JSON merge patch (RFC 7396): None deletes.
+    patch: Mapping[str, Any] | None = None
     artifacts: tuple[Artifact, ...] = ()
     checkpoints: tuple[NewCheckpoint, ...] = ()
     annotations: tuple[NewAnnotation, ...] = ()
@@ -232,8 +415,10 @@ class Committed:
 
     #: Version of the run after the change-set.
     version: int
-    #: Ids of the gates that this change-set opened.
-    opened: tuple[str, ...] = ()
+    #: What its arrivals brought about, in the order in which it was applied; jobs as they were inserted.
+    steps: tuple[Step, ...] = ()
+    #: Whether the run is PAUSED, so that no job was granted that asked for it.
+    paused: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -243,5 +428,12 @@ class Duplicate:
     record: OperationRecord
 
 
-#: Why nothing of a change-set was written: an error to raise, or the record of the earlier operation.
-Refusal = Conflict | Rejected | Duplicate
+@attrs.frozen(kw_only=True)
+class Held:
+    """Nothing was written, because the key is held by another stage instance or its result is there already."""
+
+    result: KeyedResult
+
+
+#: Why nothing of a change-set was written: an error to raise, or what was found instead.
+Refusal = Conflict | Rejected | Duplicate | Held

@@ -22,6 +22,12 @@ class EventType(enum.Enum):
     RUN_FAILED = "run.failed"
     RUN_CANCELLED = "run.cancelled"
     RUN_RERUN = "run.rerun"
+    RUN_RETRIED = "run.retried"
+    RUN_DUE = "run.due"
+    RUN_PAUSED = "run.paused"
+    RUN_UNPAUSED = "run.unpaused"
+    RUN_COMPENSATING = "run.compensating"
+    RUN_MESSAGE_KEPT = "run.message_kept"
     STAGE_READY = "stage.ready"
     STAGE_STARTED = "stage.started"
     STAGE_PROGRESS = "stage.progress"
@@ -32,6 +38,13 @@ class EventType(enum.Enum):
     STAGE_LEASE_EXPIRED = "stage.lease_expired"
     STAGE_COMPLETED = "stage.completed"
     STAGE_FAILED = "stage.failed"
+    STAGE_SKIPPED = "stage.skipped"
+    STAGE_WAITING = "stage.waiting"
+    STAGE_RESUMED = "stage.resumed"
+    STAGE_WAIT_EXPIRED = "stage.wait_expired"
+    STAGE_KEY_AWAITED = "stage.key_awaited"
+    STAGE_CHILD_STARTED = "stage.child_started"
+    STAGE_COMPENSATED = "stage.compensated"
 
 
 @attrs.frozen(kw_only=True)
@@ -68,18 +81,28 @@ _STAGE_STATUS: Final[Mapping[EventType, StageStatus]] = {
     EventType.STAGE_RETRYING: StageStatus.READY,
     EventType.STAGE_RELEASED: StageStatus.READY,
     EventType.STAGE_LEASE_EXPIRED: StageStatus.READY,
+    EventType.STAGE_KEY_AWAITED: StageStatus.READY,
     EventType.STAGE_COMPLETED: StageStatus.COMPLETED,
     EventType.STAGE_FAILED: StageStatus.FAILED,
+    EventType.STAGE_SKIPPED: StageStatus.SKIPPED,
+    EventType.STAGE_WAITING: StageStatus.WAITING,
 }
 
-#: The status a run has after an event about it.
+#: Events that wake an instance which is WAITING and leave any other as it is.
+_WAKES: Final = frozenset({EventType.STAGE_RESUMED, EventType.STAGE_WAIT_EXPIRED})
+
+#: The status a run has after an event about it; RUNNING may turn out to be WAITING.
 _RUN_STATUS: Final[Mapping[EventType, RunStatus]] = {
     EventType.RUN_CREATED: RunStatus.PENDING,
     EventType.RUN_STARTED: RunStatus.RUNNING,
+    EventType.RUN_PAUSED: RunStatus.PAUSED,
+    EventType.RUN_UNPAUSED: RunStatus.RUNNING,
+    EventType.RUN_COMPENSATING: RunStatus.COMPENSATING,
     EventType.RUN_COMPLETED: RunStatus.COMPLETED,
     EventType.RUN_FAILED: RunStatus.FAILED,
     EventType.RUN_CANCELLED: RunStatus.CANCELLED,
     EventType.RUN_RERUN: RunStatus.RUNNING,
+    EventType.RUN_RETRIED: RunStatus.RUNNING,
 }
 
 
@@ -97,11 +120,30 @@ def fold(events: Iterable[Event]) -> Folded:
     stages: dict[StageKey, StageStatus] = {}
     for event in events:
         if event.key is not None:
-            # Facts that do not move the instance, such as progress, keep its status.
-            stages[event.key] = _STAGE_STATUS.get(event.type, stages.get(event.key, StageStatus.RUNNING))
+            stages[event.key] = _moved(event.type, stages.get(event.key, StageStatus.RUNNING))
             continue
         status = _RUN_STATUS.get(event.type, status)
-        if status is not None and status.is_terminal:
-            # A run that ends takes its live instances with it, in the same commit and without an event for each.
+        if event.type in _CLOSING:
+            # A run that closes takes its live instances with it, in the same commit and without an event for each.
             stages = {key: at if at.is_terminal else StageStatus.CANCELLED for key, at in stages.items()}
+    if status is RunStatus.RUNNING and is_waiting(stages.values()):
+        status = RunStatus.WAITING
     return Folded(status=status, stages=stages)
+
+
+_CLOSING: Final = frozenset(
+    {EventType.RUN_COMPENSATING, EventType.RUN_COMPLETED, EventType.RUN_FAILED, EventType.RUN_CANCELLED}
+)
+
+
+def is_waiting(statuses: Iterable[StageStatus]) -> bool:
+    """Return whether a run with instances of these statuses has live ones and all of them wait."""
+    live = {status for status in statuses if not status.is_terminal}
+    return live == {StageStatus.WAITING}
+
+
+def _moved(kind: EventType, at: StageStatus) -> StageStatus:
+    if kind in _WAKES:
+        return StageStatus.READY if at is StageStatus.WAITING else at
+    # Facts that do not move the instance, such as progress, keep its status.
+    return _STAGE_STATUS.get(kind, at)

@@ -23,7 +23,12 @@ class RunStatus(enum.Enum):
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
+    #: Live, and nothing of it can go on before a wait is answered or a timer fires.
     WAITING = "WAITING"
+    #: Held back by a person: what executes may end, nothing more begins.
+    PAUSED = "PAUSED"
+    #: It failed or was cancelled, and what its stages did is being undone.
+    COMPENSATING = "COMPENSATING"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
@@ -36,15 +41,23 @@ class RunStatus(enum.Enum):
 
 TERMINAL_RUN: Final = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 LIVE_RUN: Final = frozenset(RunStatus) - TERMINAL_RUN
+#: Statuses in which stage instances may be live.
+ACTIVE_RUN: Final = LIVE_RUN - {RunStatus.PENDING}
+#: Statuses in which the run goes forward.
+FORWARD_RUN: Final = frozenset({RunStatus.RUNNING, RunStatus.WAITING, RunStatus.PAUSED})
 
-#: Every legal move of a run. The moves out of a terminal status belong to `run.rerunFrom` alone.
+_ENDS: Final = frozenset({RunStatus.COMPENSATING, *TERMINAL_RUN})
+
+#: Every legal move of a run. The moves out of a terminal status belong to `run.rerunFrom` and `run.retry` alone.
 RUN_TRANSITIONS: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
-    RunStatus.PENDING: frozenset({RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED}),
-    RunStatus.RUNNING: frozenset({RunStatus.WAITING, RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}),
-    RunStatus.WAITING: frozenset({RunStatus.RUNNING, RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}),
-    RunStatus.COMPLETED: frozenset({RunStatus.RUNNING}),
-    RunStatus.FAILED: frozenset({RunStatus.RUNNING}),
-    RunStatus.CANCELLED: frozenset({RunStatus.RUNNING}),
+    RunStatus.PENDING: frozenset({RunStatus.RUNNING, RunStatus.WAITING, RunStatus.FAILED, RunStatus.CANCELLED}),
+    RunStatus.RUNNING: frozenset({RunStatus.WAITING, RunStatus.PAUSED, *_ENDS}),
+    RunStatus.WAITING: frozenset({RunStatus.RUNNING, RunStatus.PAUSED, *_ENDS}),
+    RunStatus.PAUSED: frozenset({RunStatus.RUNNING, RunStatus.WAITING, *_ENDS}),
+    RunStatus.COMPENSATING: frozenset({RunStatus.FAILED, RunStatus.CANCELLED}),
+    RunStatus.COMPLETED: frozenset({RunStatus.RUNNING, RunStatus.WAITING}),
+    RunStatus.FAILED: frozenset({RunStatus.RUNNING, RunStatus.WAITING}),
+    RunStatus.CANCELLED: frozenset({RunStatus.RUNNING, RunStatus.WAITING}),
 }
 
 
@@ -97,6 +110,10 @@ class RunHeader:
     input: Payload
     #: Canonical JSON object text: config slice by stage id, already merged with the defaults.
     config: str
+    #: The run that started this one and is told when it ends; None for a run of its own.
+    parent_id: str | None = None
+    #: Whether what its stages did is undone when it fails or is cancelled.
+    compensates: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -119,6 +136,8 @@ class Run:
     #: When the present generation was admitted.
     started_at: datetime | None
     finished_at: datetime | None
+    #: Whether a PENDING run may not be admitted yet.
+    held: bool = False
 
     @property
     def id(self) -> str:

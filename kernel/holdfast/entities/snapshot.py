@@ -17,5 +17,5 @@ class RunSnapshot:
     run: Run
     #: Live instances and records that no rerun superseded, in order of key.
     stages: tuple[StageInstance, ...]
-    #: Arrivals counted so far at gates of the present generation that have not opened, by gate id.
+    #: Edges resolved so far at gates of the present generation that have not opened, by gate id.
     arrivals: Mapping[str, int]

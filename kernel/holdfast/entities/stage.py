@@ -70,13 +70,16 @@ class StageKey:
     stage_id: str
     #: Rises with every rerun of the run, from 1.
     generation: int = 1
+    #: Which round of the loops around the stage this is, from 0; see `holdfast.entities.graph`.
+    turn: int = 0
     #: The index within a map; 0 outside of maps.
     item: int = 0
 
     def __str__(self) -> str:
         generation = f" generation {self.generation}" if self.generation > 1 else ""
+        turn = f" turn {self.turn}" if self.turn else ""
         item = f" item {self.item}" if self.item else ""
-        return f"{self.stage_id}{generation}{item} of run {self.run_id}"
+        return f"{self.stage_id}{generation}{turn}{item} of run {self.run_id}"
 
 
 @attrs.frozen(kw_only=True)
@@ -98,6 +101,12 @@ class Lease:
     state: Payload | None = None
     #: Whether a suspended stage is past its give-up instant.
     overdue: bool = False
+    #: The stages whose taken edges led here, in the order in which they arrived; empty for an entry stage.
+    via: tuple[str, ...] = ()
+    #: How many stages stand before this one on the path that led here, plus 1; bounds loops.
+    depth: int = 1
+    #: The generation under whose name its effects go: its own, or that of the instance that it retries.
+    origin: int = 1
 
 
 @attrs.frozen(kw_only=True)
@@ -110,6 +119,9 @@ class ExpiredLease:
     max_attempts: int
     worker: str
     status: StageStatus
+    #: Whether more follows from the failure of this job than the end of its run; only its workflow's definition
+    #: tells what.
+    guarded: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -135,3 +147,9 @@ class StageInstance:
     metrics: Mapping[str, float]
     #: Whether a later rerun replaced the instance; its output is then invisible to the run.
     superseded: bool
+    #: The id of the edge that was taken behind a COMPLETED instance; None for one that no edge leads away from, and
+    #: for one whose edge could not be chosen.
+    edge: str | None = None
+    via: tuple[str, ...] = ()
+    depth: int = 1
+    origin: int = 1

@@ -25,15 +25,39 @@ class Journal(Protocol):
            fence): `LeaseLost`.
         4. The run's status is not in *require.statuses*, or its version is not *require.version*: `StaleVersion`.
         5. *fired* names a timer that is gone or not yet due: `StaleVersion`.
+        6. An answer's wait is not there or not OPEN: `StaleVersion`.
+        7. A message's name has a message already, or a wait that is not CLOSED: `StaleVersion`.
+        8. The reservation's key is held by another stage instance, or has a result: `Held` with it. The holder
+           itself, whatever its epoch and generation of the same run, may take a key again that has no result.
 
-        When all hold, in one transaction: the fenced job is settled; each arrival counts once at its gate, and the
-        one that completes the arity opens it; *step* and the steps of opened gates apply (jobs, timers, run move);
-        events are appended, those of *step* first, numbered without gaps; artifacts (the newest of a name wins),
-        checkpoints (the first of a stage instance's name stands), annotations, logs and operation records are
-        stored; the run's version rises by exactly 1.
+        When all hold, in one transaction: the fenced job is settled; *fired* is consumed; *supersede* applies (its
+        records become invisible; with *completed* the RESOLVED and EXPIRED waits of its stages become CLOSED); each
+        answer ends its wait, and the WAITING job it belongs to becomes READY and due; messages and tokens are kept;
+        *patch* is merged into the run's state by `holdfast.gates.merged`; *step* applies (events, skips, gates,
+        items, jobs, timers, run move); then arrivals are handed to `holdfast.gates.arrive` one after the other, and
+        the step that follows from one applies at once, its own arrivals coming last. Events are appended in that
+        order, numbered without gaps. Artifacts (the newest of a name wins), checkpoints (the first of a stage
+        instance's name stands), the reservation, annotations, logs and operation records are stored; the run's
+        version rises by exactly 1.
 
-        A run that becomes terminal loses its live jobs, which become CANCELLED records, its timers and its gates.
-        A rerun (a run move with a generation) marks the completed, failed and cancelled records of *supersede*.
+        A wait that is opened (by a new job or by `Park`) takes a message of its name if there is one: it is RESOLVED
+        with the message's payload and actor, the message is gone, and the store appends ``stage.resumed`` with
+        ``{"name": …, "early": true}`` behind the event that told of the wait. A new job with waits none of which
+        was answered so is WAITING; any other is READY, or RUNNING when granted. A wait that the instance has already
+        keeps its status.
+
+        A RUNNING or WAITING run is WAITING exactly when it has live jobs and all of them are WAITING; the store
+        moves it to and fro by itself. Jobs of a PAUSED run are never due: those that are due, or come to be,
+        are due again when it is not PAUSED any more, and grants of a change-set that leaves it PAUSED are not given
+        (`Committed.paused`).
+
+        A run that closes (terminal, or COMPENSATING) loses its live jobs, which become CANCELLED records, its timers
+        and its gates; its OPEN waits become CLOSED; keys that its instances hold without a result are free.
+        What the closing change-set adds in the same step is closed too, but for a COMPENSATING run the jobs and
+        timers that its own step makes stay. An instance that ends otherwise than COMPLETED closes its OPEN waits and
+        frees its key. A run that ends and has a live parent sets there, due at once, the timer ``child:<run id>`` of
+        kind CHILD_ENDED; one that FAILED or was CANCELLED sets in each of its live children, due at once, the timer
+        ``parent`` of kind PARENT_ENDED. Neither counts as a change of the other run.
 
         Raises:
             StoreUnavailable: If the store cannot be reached or refuses; nothing of any change-set stands.

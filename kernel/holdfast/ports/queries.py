@@ -10,6 +10,7 @@ import attrs
 
 from holdfast.entities.run import Run, RunStatus
 from holdfast.entities.stage import StageInstance, StageKey
+from holdfast.entities.wait import Wait
 from holdfast.events import Event
 
 
@@ -22,6 +23,8 @@ class RunFilter:
     idempotency_key: str | None = None
     #: Runs whose id begins so; ids are UUIDv7 and so begin with their time.
     id_prefix: str | None = None
+    #: Runs that this one started.
+    parent_id: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +62,8 @@ class Counts:
     ready: int
     leased: int
     suspended: int
+    #: Live jobs that are WAITING.
+    waiting: int
     #: Leases past their end that nobody took back yet.
     expired: int
     #: Streams with undelivered events, parked ones aside.
@@ -85,12 +90,18 @@ class Queries(Protocol):
         """Return the newest *limit* log lines of the run, oldest first."""
         ...
 
+    async def list_run_waits(self, run_id: str, *, limit: int) -> Sequence[Wait]:
+        """Return the newest *limit* waits of the run, whatever became of them, in the order in which they were opened."""
+        ...
+
     async def list_annotations(self, run_id: str, *, limit: int) -> Sequence[Annotation]:
         """Return the oldest *limit* annotations of the run, in order of insertion."""
         ...
 
     async def list_orphans(self, *, limit: int) -> Sequence[str]:
-        """Return ids of runs that are live but have no live job, timer or open wait, PENDING ones aside.
+        """Return ids of runs that are live but have no job READY, RUNNING or SUSPENDED, no timer and no OPEN wait.
+
+        PENDING runs are left aside.
 
         Empty at all times: every commit leaves each live run with something that will advance it.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from holdfast.entities.payload import Artifact, Payload
 from holdfast.entities.run import Run
@@ -26,11 +26,29 @@ class Snapshots(Protocol):
         """Return one stage instance, live, done or superseded, or None if there is none of that key."""
         ...
 
-    async def get_outputs(self, run_id: str, stage_ids: Sequence[str]) -> Mapping[str, Payload]:
-        """Return the visible outputs of the named stages by stage id.
+    async def get_outputs(self, run_id: str, stage_ids: Sequence[str], *, item: int = 0) -> Mapping[str, Payload]:
+        """Return the visible outputs of the named stages by stage id, those of *item* for stages within a map.
 
-        Visible is the output of a COMPLETED record that no rerun superseded. Stages without one are left out.
+        Visible is the output of a COMPLETED record that no rerun superseded; of several, that of the highest
+        generation, then of the highest turn. Stages without one are left out.
         """
+        ...
+
+    async def list_item_outputs(
+        self, key: StageKey, *, after: int, limit: int
+    ) -> Sequence[tuple[int, Payload | None]]:
+        """Return item and output of at most *limit* records of the key's stage, generation and turn, in order of item.
+
+        Only items above *after* count. The output is None for a record that is not COMPLETED.
+        """
+        ...
+
+    async def find_item(self, key: StageKey) -> Payload | None:
+        """Return the input of one instance of a map, or None if there is none of that key."""
+        ...
+
+    async def get_state(self, run_id: str) -> Mapping[str, Any]:
+        """Return the run's state as JSON values that nobody else holds; empty if there is none or no such run."""
         ...
 
     async def list_artifacts(self, run_id: str) -> Sequence[Artifact]:

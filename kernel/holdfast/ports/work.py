@@ -42,7 +42,7 @@ class Work(Protocol):
     """Hands out work; all instants are compared with the store's clock."""
 
     async def list_pending(self, *, limit: int, known: frozenset[KnownWorkflow]) -> Sequence[Run]:
-        """Return at most *limit* PENDING runs of the *known* workflow versions.
+        """Return at most *limit* PENDING runs of the *known* workflow versions that are not held.
 
         Higher priority comes first, then the older run; ties are broken by id.
         """
