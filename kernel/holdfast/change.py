@@ -113,7 +113,7 @@ class Finish:
     output: Payload | None = None
     failure: Failure | None = None
     metrics: Mapping[str, float] = attrs.field(factory=dict)
-    #: The edge that was taken.
+    #: The edge that was taken; None when there was no choice, empty when none could be chosen.
     edge: str | None = None
 
 

@@ -74,9 +74,13 @@ def _verdict(state: GateState, rule: Rule) -> Step | None:
 
 
 def _opened(rule: Rule, state: GateState) -> Step:
-    if not rule.opens.jobs or rule.arity is None:
-        return rule.opens
-    return attrs.evolve(rule.opens, jobs=tuple(attrs.evolve(job, via=state.sources) for job in rule.opens.jobs))
+    opens = rule.opens
+    if rule.arity is None:
+        return opens
+    run = opens.run
+    if run is not None and run.output_of:
+        run = attrs.evolve(run, output_of=tuple(stage_id for stage_id in run.output_of if stage_id in state.sources))
+    return attrs.evolve(opens, run=run, jobs=tuple(attrs.evolve(job, via=state.sources) for job in opens.jobs))
 
 
 def _refilled(refill: Refill, state: GateState) -> Step | None:

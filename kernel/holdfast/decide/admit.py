@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import attrs
+
 from holdfast.change import PENDING, Change, NewTimer, RunPatch
-from holdfast.decide.open import Keep, Opened, ready
+from holdfast.decide.route import Keep, Routing
 from holdfast.entities.definition import Definition
 from holdfast.entities.run import Run, RunStatus
-from holdfast.entities.timer import TimerKind
+from holdfast.entities.timer import DEADLINE, TimerKind
 from holdfast.events import EventType, NewEvent
-
-#: Id of the timer that ends a run which takes too long.
-DEADLINE = "deadline"
 
 
 def admit(run: Run, *, definition: Definition, keep: Keep | None = None) -> Change:
     """Return the change-set that makes *run* RUNNING and its entry stages live."""
-    opened = Opened(
-        run=RunPatch(status=RunStatus.RUNNING),
-        events=[NewEvent(type=EventType.RUN_STARTED, data={"generation": run.generation})],
-    )
-    ready(definition.entry, opened, definition=definition, header=run.header, generation=run.generation, keep=keep)
-    return Change(run_id=run.id, require=PENDING, step=opened.step(timers=deadline(definition)))
+    routing = Routing(definition, run.header, generation=run.generation, keep=keep)
+    routing.begin()
+    started = NewEvent(type=EventType.RUN_STARTED, data={"generation": run.generation})
+    step = routing.parts.step(before=(started,))
+    step = attrs.evolve(step, run=RunPatch(status=RunStatus.RUNNING), timers=(*deadline(definition), *step.timers))
+    return Change(run_id=run.id, require=PENDING, step=step, rules=routing.rules)
 
 
 def deadline(definition: Definition) -> tuple[NewTimer, ...]:

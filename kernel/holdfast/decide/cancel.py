@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from holdfast.change import Change, Require, RunPatch, Step
-from holdfast.entities.run import LIVE_RUN, RunStatus
-from holdfast.events import EventType, NewEvent
+from holdfast.change import Change, Require
+from holdfast.decide.ending import cancelling
+from holdfast.entities.run import Run, RunStatus
 
 
-def cancel(run_id: str, *, reason: str | None) -> Change:
-    """Return the change-set that cancels the run, whatever live status it is in, with all its live stage instances."""
-    data = {} if reason is None else {"reason": reason}
+def cancel(run: Run, *, reason: str | None) -> Change:
+    """Return the change-set that cancels the run with all its live stage instances, or begins to undo what they did."""
+    # A run that has begun meanwhile may have to be undone, so the status that was seen is the one that counts.
+    seen = {run.status} if run.status is RunStatus.PENDING else {RunStatus.RUNNING, RunStatus.WAITING, RunStatus.PAUSED}
     return Change(
-        run_id=run_id,
-        require=Require(statuses=LIVE_RUN),
-        step=Step(
-            run=RunPatch(status=RunStatus.CANCELLED),
-            events=(NewEvent(type=EventType.RUN_CANCELLED, data=data),),
+        run_id=run.id,
+        require=Require(statuses=frozenset(seen)),
+        step=cancelling(
+            reason, header=run.header, generation=run.generation, is_pending=run.status is RunStatus.PENDING
         ),
     )

@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
 
-from holdfast.change import Change, NewAnnotation, NewRun, Step
+import attrs
+
+from holdfast.change import ZERO, Change, NewAnnotation, NewRun, NewTimer, Step
 from holdfast.entities.run import RunHeader
+from holdfast.entities.timer import START, TimerKind
 from holdfast.events import EventType, NewEvent
 
 
-def create(header: RunHeader, *, idempotency_key: str | None, annotations: Mapping[str, object]) -> Change:
+@attrs.frozen(kw_only=True)
+class Wanted:
+    """What a new run is given beside its header."""
+
+    idempotency_key: str | None = None
+    annotations: Mapping[str, object] = attrs.field(factory=dict)
+    state: Mapping[str, Any] = attrs.field(factory=dict)
+    #: How long it is to wait before it may be admitted.
+    delay: timedelta = ZERO
+
+
+def create(header: RunHeader, wanted: Wanted) -> Change:
     """Return the change-set that inserts a PENDING run."""
-    data = {"workflowId": header.workflow_id, "workflowVersion": header.workflow_version, "priority": header.priority}
+    data: dict[str, Any] = {
+        "workflowId": header.workflow_id,
+        "workflowVersion": header.workflow_version,
+        "priority": header.priority,
+    }
+    if header.parent_id is not None:
+        data["parentId"] = header.parent_id
+    timers: tuple[NewTimer, ...] = ()
+    if wanted.delay > ZERO:
+        data["startInSeconds"] = wanted.delay.total_seconds()
+        timers = (NewTimer(id=START, kind=TimerKind.RUN_START, delay=wanted.delay),)
     return Change(
         run_id=header.id,
-        create=NewRun(header=header, idempotency_key=idempotency_key),
-        step=Step(events=(NewEvent(type=EventType.RUN_CREATED, data=data),)),
-        annotations=tuple(NewAnnotation(name=name, value=value) for name, value in annotations.items()),
+        create=NewRun(
+            header=header, idempotency_key=wanted.idempotency_key, held=wanted.delay > ZERO, state=wanted.state
+        ),
+        step=Step(timers=timers, events=(NewEvent(type=EventType.RUN_CREATED, data=data),)),
+        annotations=tuple(NewAnnotation(name=name, value=value) for name, value in wanted.annotations.items()),
     )

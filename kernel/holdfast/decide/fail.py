@@ -1,12 +1,18 @@
-"""The decision after an attempt failed: another attempt after a delay, or the end of the stage and its run."""
+"""The decision after an attempt failed: another attempt after a delay, or the end of the stage and what that means."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from holdfast.change import Change, Finish, Requeue, RunPatch, Step
+import attrs
+
+from holdfast.change import Change, Finish, Requeue, Resolution, Step
+from holdfast.decide.advance import place_of
+from holdfast.decide.ending import failing
 from holdfast.decide.outcome import NOTHING_LEFT, Left, outcome
-from holdfast.entities.run import Failure, RunStatus
+from holdfast.decide.route import Routing
+from holdfast.entities.definition import Definition
+from holdfast.entities.run import Failure
 from holdfast.entities.stage import Lease, StageKey, StageStatus
 from holdfast.events import EventType, NewEvent
 
@@ -32,24 +38,28 @@ def retry(lease: Lease, *, failure: Failure, delay: timedelta, left: Left = NOTH
     )
 
 
-def fail(lease: Lease, *, failure: Failure, left: Left = NOTHING_LEFT) -> Change:
-    """Return the change-set that fails the stage and, with it, the run; siblings still live are cancelled."""
-    return outcome(
-        lease,
-        settle=Finish(status=StageStatus.FAILED, failure=failure, metrics=left.metrics),
-        left=left,
-        step=failing(failure, key=lease.key, attempt=lease.attempt, before=left.events),
-    )
+def fail(lease: Lease, *, failure: Failure, definition: Definition, left: Left = NOTHING_LEFT) -> Change:
+    """Return the change-set that fails the stage.
+
+    Its run fails with it and siblings still live are cancelled, unless a join or a map may tolerate the failure: then
+    they are told.
+    """
+    key = lease.key
+    before = (*left.events, failed(failure, key=key, attempt=lease.attempt))
+    settle = Finish(status=StageStatus.FAILED, failure=failure, metrics=left.metrics)
+    if not definition.absorbs(key.stage_id):
+        step = failing(failure, header=lease.run, generation=key.generation, before=before)
+        return outcome(lease, settle=settle, left=left, step=step)
+    routing = Routing(definition, lease.run, generation=key.generation)
+    routing.leave(place_of(lease), Resolution.FAILED)
+    change = outcome(lease, settle=settle, left=left, step=routing.parts.step(before=before))
+    return attrs.evolve(change, rules=routing.rules)
 
 
-def failing(failure: Failure, *, key: StageKey, attempt: int, before: tuple[NewEvent, ...] = ()) -> Step:
-    """Return the step that tells of the failed stage and fails its run."""
-    told = {"code": failure.code, "message": failure.message}
-    return Step(
-        run=RunPatch(status=RunStatus.FAILED, failure=failure),
-        events=(
-            *before,
-            NewEvent(type=EventType.STAGE_FAILED, key=key, data={"attempt": attempt, **told}),
-            NewEvent(type=EventType.RUN_FAILED, data={"stage": key.stage_id, **told}),
-        ),
+def failed(failure: Failure, *, key: StageKey, attempt: int) -> NewEvent:
+    """Return the event that tells of the failed stage."""
+    return NewEvent(
+        type=EventType.STAGE_FAILED,
+        key=key,
+        data={"attempt": attempt, "code": failure.code, "message": failure.message},
     )

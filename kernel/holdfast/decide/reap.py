@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from holdfast.change import ZERO, Change, Fence, Finish, Requeue, Step
-from holdfast.decide.fail import failing
-from holdfast.entities.run import Failure
+from holdfast.change import ZERO, Change, Fence, Finish, Requeue, RunPatch, Step
+from holdfast.decide.fail import failed
+from holdfast.entities.run import Failure, RunStatus
 from holdfast.entities.stage import ExpiredLease, StageStatus
 from holdfast.events import EventType, NewEvent
 
@@ -13,23 +13,24 @@ def reap(expired: ExpiredLease) -> Change:
     """Return the change-set that takes the job back, or fails it when its attempts are used up.
 
     It needs no definition, so every host can reap every job; it is fenced by the epoch and by the store's clock, so
-    a lease that was extended or settled meanwhile is left alone.
+    a lease that was extended or settled meanwhile is left alone. A guarded job whose attempts are used up is handed
+    out once more, to a worker that knows what follows from its failure: that worker does not execute it.
     """
     fence = Fence(key=expired.key, epoch=expired.epoch, expired=True)
-    failure = Failure(
-        code="LEASE_EXPIRED",
-        message=(
-            f"Worker {expired.worker} stopped without a word during attempt {expired.attempt} "
-            f"of {expired.max_attempts}."
-        ),
-        stage_id=expired.key.stage_id,
-    )
-    if expired.attempt >= expired.max_attempts:
+    failure = expiry(expired)
+    if expired.attempt >= expired.max_attempts and not expired.guarded:
+        told = {"stage": expired.key.stage_id, "code": failure.code, "message": failure.message}
         return Change(
             run_id=expired.key.run_id,
             fence=fence,
             settle=Finish(status=StageStatus.FAILED, failure=failure),
-            step=failing(failure, key=expired.key, attempt=expired.attempt),
+            step=Step(
+                run=RunPatch(status=RunStatus.FAILED, failure=failure),
+                events=(
+                    failed(failure, key=expired.key, attempt=expired.attempt),
+                    NewEvent(type=EventType.RUN_FAILED, data=told),
+                ),
+            ),
         )
     polling = expired.status is StageStatus.SUSPENDED
     event = NewEvent(
@@ -40,6 +41,19 @@ def reap(expired: ExpiredLease) -> Change:
     return Change(
         run_id=expired.key.run_id,
         fence=fence,
-        settle=Requeue(delay=ZERO, attempt=expired.attempt, failure=failure),
+        # Past the last attempt the count stays where it is, however often the one that is to tell dies itself.
+        settle=Requeue(delay=ZERO, attempt=min(expired.attempt, expired.max_attempts), failure=failure),
         step=Step(events=(event,)),
+    )
+
+
+def expiry(expired: ExpiredLease) -> Failure:
+    """Return the failure of an attempt that nobody heard the end of."""
+    return Failure(
+        code="LEASE_EXPIRED",
+        message=(
+            f"Worker {expired.worker} stopped without a word during attempt "
+            f"{min(expired.attempt, expired.max_attempts)} of {expired.max_attempts}."
+        ),
+        stage_id=expired.key.stage_id,
     )

@@ -6,10 +6,11 @@ import enum
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 
+from holdfast.entities.graph import END, Edge, Graph, Way, survey
 from holdfast.entities.retry import Retry
 
 
@@ -77,6 +78,76 @@ class Polling:
     give_up_after: timedelta
 
 
+class Act(enum.Enum):
+    """What executing a stage comes to."""
+
+    #: Its function is called.
+    BODY = "body"
+    #: Its input is its output: a place where branches meet.
+    PASS = "pass"
+    #: It waits for a payload, which is paired with its input.
+    WAIT = "wait"
+    #: The list that it takes becomes the items of a map.
+    SPLIT = "split"
+    #: The outputs of a map's items become a list.
+    COLLECT = "collect"
+    #: What completed stages did is undone, the latest first.
+    UNDO = "undo"
+
+
+class Shape(enum.Enum):
+    """What the input of a stage is made of."""
+
+    #: Nothing is looked at.
+    NOTHING = "nothing"
+    #: The output of the stage that led here; the run's input for an entry stage.
+    ONE = "one"
+    #: The outputs of `StageSpec.sources` as an array, null for one that has none.
+    TUPLE = "tuple"
+    #: An object of the outputs of the stages that led here, by stage id.
+    NAMED = "named"
+    #: One item of the map around the stage.
+    ITEM = "item"
+
+
+@attrs.frozen(kw_only=True)
+class Join:
+    """When a stage that several edges lead to begins; by default once all are resolved and one was taken."""
+
+    #: Begin as soon as so many were taken.
+    need: int | None = None
+    #: So many of the stages that lead here may fail.
+    tolerate: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Mapped:
+    """How a map handles its items; a part of its SPLIT stage."""
+
+    #: The COLLECT stage behind the map.
+    collect: str
+    #: Stages that execute for every item.
+    body: tuple[str, ...]
+    #: So many items are under way at a time.
+    limit: int
+    #: How many items may fail: a number, or a fraction of all of them.
+    tolerate: int | float = 0
+
+    def allowed(self, items: int) -> int:
+        """Return how many of *items* may fail."""
+        return self.tolerate if isinstance(self.tolerate, int) else int(self.tolerate * items)
+
+
+@attrs.frozen(kw_only=True)
+class WaitSpec:
+    """What a WAIT stage waits for."""
+
+    name: str
+    payload: PayloadType
+    timeout: timedelta | None
+    reason: str = ""
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class StageSpec:
     """One stage of a compiled workflow."""
@@ -84,35 +155,46 @@ class StageSpec:
     id: str
     #: Position in definition order, from 0.
     index: int
-    #: Execution group, from 1; stages of one group run in parallel.
-    group: int
-    #: What is called when the stage executes; for a batch stage its submit function.
-    body: Body
+    act: Act = Act.BODY
+    #: What is called when the stage executes; for a batch stage its submit function. Present for BODY only.
+    body: Body | None
     #: Present for a batch stage only.
-    polling: Polling | None
+    polling: Polling | None = None
     input: PayloadType
     output: PayloadType
-    config: PayloadType | None
-    #: Where the input comes from: () is the run's input, one id its output, several ids a JSON array of outputs.
-    sources: tuple[str, ...]
+    config: PayloadType | None = None
+    shape: Shape
+    #: The stages whose outputs the input may be made of, in definition order.
+    sources: tuple[str, ...] = ()
     #: Further stages whose outputs the context offers; all of them are ancestors.
-    needs: tuple[str, ...]
+    needs: tuple[str, ...] = ()
     retry: Retry
     #: Limit of one attempt; None for no limit but the lease.
-    timeout: timedelta | None
+    timeout: timedelta | None = None
     queue: str
+    join: Join = Join()
+    #: The key of the input under which its result is shared; None to execute every time.
+    key: Callable[[Any], str] | None = None
+    #: What payloads the body may wait for, by name.
+    waits: Mapping[str, PayloadType] = attrs.field(factory=dict)
+    #: Undoes what a completed instance did; called with its output.
+    compensate: Body | None = None
+    #: Of a WAIT stage.
+    wait: WaitSpec | None = None
+    #: Of a SPLIT stage.
+    mapped: Mapped | None = None
+    #: The SPLIT stage of the map that the stage executes within.
+    within: str | None = None
 
 
-@attrs.frozen(kw_only=True)
-class Gate:
-    """A point that opens once all of its sources are completed and then readies its targets.
-
-    A gate of one source opens at once. A gate without targets ends the run.
-    """
-
-    id: str
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
+#: The stage that undoes; every workflow that compensates has it.
+UNDO: Final = "~undo"
+#: Where jobs of stages that name no other queue wait.
+DEFAULT_QUEUE: Final = "default"
+#: How undoing is retried: long enough for an outage of the service that has to undo.
+UNDO_RETRY: Final = Retry(20, base="1s", cap="10m")
+#: A run ends when a path through it is longer than this, unless its workflow says otherwise.
+STEP_LIMIT: Final = 10_000
 
 
 @attrs.frozen(kw_only=True, eq=False, slots=False)
@@ -123,14 +205,20 @@ class Definition:
     version: str
     description: str
     input: PayloadType
-    #: The type of the run's output: of the last stage, or a tuple when the last group is parallel.
+    #: The type of the run's output.
     output: PayloadType
-    #: Stages by id, in definition order.
+    #: Stages by id, in definition order; those with a "~" in their id were put in between by the compiler.
     stages: Mapping[str, StageSpec]
-    #: Execution groups in order, each a tuple of stage ids in definition order.
-    groups: tuple[tuple[str, ...], ...]
+    #: All edges, that from START first.
+    edges: tuple[Edge, ...]
     #: Limit of the whole run, a durable timer; None for no limit.
     timeout: timedelta | None
+    #: How many stages a path through a run may have.
+    step_limit: int = STEP_LIMIT
+    #: Whether what completed stages did is undone when a run fails or is cancelled.
+    compensates: bool = False
+    #: Whether runs have a state that stages see and patch.
+    stateful: bool = False
 
     @cached_property
     def name(self) -> str:
@@ -138,35 +226,77 @@ class Definition:
         return f"{self.id}@{self.version}"
 
     @cached_property
+    def graph(self) -> Graph:
+        """What follows from the edges."""
+        return survey(self.stages, self.edges)
+
+    @cached_property
+    def edge(self) -> Mapping[str, Edge]:
+        """The edges by id."""
+        return {edge.id: edge for edge in self.edges}
+
+    @cached_property
     def entry(self) -> tuple[str, ...]:
         """The stages that are ready as soon as a run is admitted."""
-        return self.groups[0]
+        return self.edges[0].targets
 
     @cached_property
     def final(self) -> tuple[str, ...]:
-        """The stages whose outputs are the output of the run."""
-        return self.groups[-1]
+        """The stages that a run may end with, in definition order."""
+        return tuple(s for s in self.stages if any(END in edge.targets for edge in self.graph.outgoing[s]))
 
     @cached_property
-    def gates(self) -> tuple[Gate, ...]:
-        """All gates, one behind each execution group."""
-        following = (*self.groups[1:], ())
+    def guarded(self) -> frozenset[str]:
+        """The stages from whose failure more follows than the end of the run."""
+        if self.compensates:
+            return frozenset(self.stages) - {UNDO}
+        return frozenset(stage_id for stage_id in self.stages if self.absorbs(stage_id))
+
+    @cached_property
+    def waiting(self) -> Mapping[str, tuple[StageSpec, PayloadType]]:
+        """By name of the wait, the stage that may open it and the type of its payload."""
+        found: dict[str, tuple[StageSpec, PayloadType]] = {}
+        for spec in self.stages.values():
+            found |= {name: (spec, kind) for name, kind in spec.waits.items()}
+            if spec.wait is not None:
+                found[spec.wait.name] = (spec, spec.wait.payload)
+        return found
+
+    @cached_property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The stages in layers: each stands behind all that lead to it within one turn."""
+        reach = self.graph.reach
+        depth: dict[str, int] = {}
+        for stage_id in sorted(self.stages, key=lambda one: len(reach[one]), reverse=True):
+            behind = [depth[other] for other in depth if stage_id in reach[other]]
+            depth[stage_id] = 1 + max(behind, default=-1)
         return tuple(
-            Gate(id=f"g{number}", sources=group, targets=targets)
-            for number, (group, targets) in enumerate(zip(self.groups, following, strict=True), 1)
+            tuple(stage_id for stage_id in self.stages if depth[stage_id] == layer)
+            for layer in range(1 + max(depth.values(), default=-1))
         )
-
-    @cached_property
-    def gates_behind(self) -> Mapping[str, tuple[Gate, ...]]:
-        """The gates that each stage feeds, by stage id."""
-        return {stage_id: tuple(gate for gate in self.gates if stage_id in gate.sources) for stage_id in self.stages}
 
     def previous(self, stage_id: str) -> str | None:
         """Return the stage before *stage_id* in definition order; None for the first."""
         index = self.stages[stage_id].index
         return tuple(self.stages)[index - 1] if index else None
 
-    def from_stage_on(self, stage_id: str) -> tuple[str, ...]:
-        """Return every stage of the execution group of *stage_id* and of all later groups."""
-        first = self.stages[stage_id].group
-        return tuple(spec.id for spec in self.stages.values() if spec.group >= first)
+    def absorbs(self, stage_id: str) -> bool:
+        """Return whether the failure of the stage is left to a join or a map that may tolerate it."""
+        spec = self.stages[stage_id]
+        if spec.within is not None:
+            mapped = self.stages[spec.within].mapped
+            return mapped is not None and bool(mapped.tolerate)
+        graph = self.graph
+        ahead = [Way(edge=edge, target=t) for edge in graph.outgoing[stage_id] for t in edge.targets]
+        seen: set[str] = set()
+        while ahead:
+            way = ahead.pop()
+            if way.target == END or graph.is_back(way) or graph.leaves(way) is not None:
+                return False
+            if self.stages[way.target].join.tolerate or way.target in seen:
+                continue
+            if graph.arity[way.target] > 1:
+                return False
+            seen.add(way.target)
+            ahead += [Way(edge=edge, target=t) for edge in graph.outgoing[way.target] for t in edge.targets]
+        return True

@@ -147,8 +147,8 @@ class StageInstance:
     metrics: Mapping[str, float]
     #: Whether a later rerun replaced the instance; its output is then invisible to the run.
     superseded: bool
-    #: The id of the edge that was taken behind a COMPLETED instance; None for one that no edge leads away from, and
-    #: for one whose edge could not be chosen.
+    #: The id of the edge that was taken behind a COMPLETED instance; None when there was no choice, empty when none
+    #: could be chosen.
     edge: str | None = None
     via: tuple[str, ...] = ()
     depth: int = 1

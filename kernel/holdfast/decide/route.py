@@ -1,0 +1,392 @@
+"""What follows from the edges: which stages become live, which are skipped, and what the gates between have to know.
+
+A way to a stage that no other way leads to is followed at once. Any other way ends at a gate: an `Arrival`, with a
+`Rule` that says what the gate makes of it. The steps of rules are made here too, so that whichever arrival comes last
+brings everything with it that follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import attrs
+
+from holdfast.change import (
+    Arrival,
+    Grant,
+    NewGate,
+    NewItems,
+    NewJob,
+    NewTimer,
+    NewWait,
+    Refill,
+    Resolution,
+    Rule,
+    RunPatch,
+    Step,
+)
+from holdfast.decide.ending import failing
+from holdfast.entities.definition import Act, Definition, StageSpec
+from holdfast.entities.graph import END, Edge, Way
+from holdfast.entities.run import Failure, RunHeader, RunStatus
+from holdfast.entities.stage import StageKey
+from holdfast.entities.timer import TimerKind
+from holdfast.entities.wait import WaitKind, limit_timer
+from holdfast.events import EventType, NewEvent
+from holdfast.gates import GateState, arrive
+
+
+@attrs.frozen(kw_only=True)
+class Keep:
+    """The worker that would like to go on with what follows, and the queues it serves."""
+
+    grant: Grant
+    queues: frozenset[str]
+
+
+@attrs.define
+class Parts:
+    """A step while it is made."""
+
+    run: RunPatch | None = None
+    jobs: list[NewJob] = attrs.field(factory=list)
+    skips: list[StageKey] = attrs.field(factory=list)
+    timers: list[NewTimer] = attrs.field(factory=list)
+    gates: list[NewGate] = attrs.field(factory=list)
+    events: list[NewEvent] = attrs.field(factory=list)
+    arrivals: list[Arrival] = attrs.field(factory=list)
+
+    def step(self, *, before: tuple[NewEvent, ...] = (), items: NewItems | None = None) -> Step:
+        """Return it as it stands, with the facts that come *before* its own."""
+        return Step(
+            run=self.run,
+            jobs=tuple(self.jobs),
+            skips=tuple(self.skips),
+            timers=tuple(self.timers),
+            gates=tuple(self.gates),
+            items=items,
+            events=(*before, *self.events),
+            arrivals=tuple(self.arrivals),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """Where on its way a run is: a stage of it in a turn, for an item of a map."""
+
+    stage_id: str
+    turn: int = 0
+    item: int = 0
+    depth: int = 0
+
+
+def wait_name(name: str, *, spec: StageSpec, item: int) -> str:
+    """Return what a wait of the stage is addressed by: within a map the item is part of it."""
+    return name if spec.within is None else f"{name}[{item}]"
+
+
+class Routing:
+    """What follows from one decision about one run; gathers jobs, events, arrivals and the rules they need."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        header: RunHeader,
+        *,
+        generation: int,
+        keep: Keep | None = None,
+        kept: Collection[tuple[str, int]] = (),
+        origins: Mapping[tuple[str, int, int], int] | None = None,
+    ) -> None:
+        self.parts = Parts()
+        self.rules: dict[str, Rule] = {}
+        self._definition = definition
+        self._graph = definition.graph
+        self._header = header
+        self._generation = generation
+        self._keep = keep
+        #: Stages with their turns that stay as they are: nothing leads to them again.
+        self._kept = kept
+        #: The origins of instances that are not their own, by stage, turn and item.
+        self._origins = origins or {}
+        #: The origin that the instances of a map have from the one that split it.
+        self._inherited = generation
+
+    def begin(self) -> None:
+        """Follow the edge from the start of the run."""
+        self.take(self._definition.edges[0], Place(stage_id=self._definition.edges[0].source))
+
+    def take(self, edge: Edge, place: Place, *, origin: int | None = None) -> None:
+        """Follow *edge* from *place*, and skip what is thereby not taken.
+
+        Args:
+            edge: The edge that was chosen.
+            place: Its source.
+            origin: That of the source, when it is inherited: within a map.
+        """
+        self._inherited = self._generation if origin is None else origin
+        for target in edge.targets:
+            self._resolve(self.parts, Way(edge=edge, target=target), place, Resolution.TAKEN)
+        self._pass_by(edge, place)
+
+    def split(self, spec: StageSpec, place: Place, *, items: int, origin: int) -> None:
+        """Begin the map that *spec* splits: its first items become live, or its end when there are none."""
+        mapped = spec.mapped
+        assert mapped is not None, "only a map splits"
+        self._inherited = origin
+        if not items:
+            self._start(self.parts, attrs.evolve(place, stage_id=mapped.collect, depth=place.depth + 1), via=())
+            return
+        gate = NewGate(
+            gate=mapped.collect,
+            generation=self._generation,
+            turn=place.turn,
+            arity=items,
+            tolerate=mapped.allowed(items),
+        )
+        self.parts.gates.append(gate)
+        for item in range(min(mapped.limit, items)):
+            at = attrs.evolve(place, stage_id=mapped.body[0], item=item, depth=place.depth + 1)
+            self._start(self.parts, at, via=(spec.id,))
+
+    def leave(self, place: Place, resolution: Resolution) -> None:
+        """Resolve every edge that leads away from a stage that will never take one."""
+        self._behind(self.parts, place, resolution)
+
+    def _pass_by(self, edge: Edge, place: Place) -> None:
+        left = self._graph.leaves(Way(edge=edge, target=edge.targets[0]))
+        if left is not None:
+            for way in self._graph.loops[left].exits:
+                if way.edge is not edge:
+                    turn = self._graph.at(way.edge.source, of=place.stage_id, turn=place.turn)
+                    at = attrs.evolve(place, stage_id=way.edge.source, turn=turn)
+                    self._resolve(self.parts, way, at, Resolution.SKIPPED)
+        for other in self._graph.outgoing[place.stage_id]:
+            if other is edge:
+                continue
+            for target in other.targets:
+                way = Way(edge=other, target=target)
+                if not self._graph.is_back(way) and self._graph.leaves(way) is None:
+                    self._resolve(self.parts, way, place, Resolution.SKIPPED)
+
+    def _resolve(self, parts: Parts, way: Way, place: Place, resolution: Resolution) -> None:
+        """Tell the target of *way* how it was resolved."""
+        target, graph = way.target, self._graph
+        turn = graph.turn(way, turn=place.turn)
+        if (target, turn) in self._kept:
+            return
+        inside = target != END and self._definition.stages[target].within is not None
+        at = Place(stage_id=target, turn=turn, item=place.item if inside else 0, depth=place.depth + 1)
+        source = way.edge.source
+        arrival = Arrival(gate="", resolution=resolution, source=source)
+        if graph.is_back(way) or (graph.arity[target] == 1 and not self._is_collect(target)):
+            self._at_once(parts, at, arrival)
+            return
+        if self._is_collect(target):
+            arrival = attrs.evolve(arrival, source=None)
+        gate = f"{target}[{at.item}]" if inside else target
+        if gate not in self.rules:
+            self._add_rule(gate, at)
+        parts.arrivals.append(attrs.evolve(arrival, gate=gate))
+
+    def _is_collect(self, target: str) -> bool:
+        return target != END and self._definition.stages[target].act is Act.COLLECT
+
+    def _at_once(self, parts: Parts, at: Place, arrival: Arrival) -> None:
+        if arrival.resolution is Resolution.TAKEN:
+            self._start(parts, at, via=(arrival.source,) if arrival.source else ())
+        elif arrival.resolution is Resolution.SKIPPED or not self._tolerates(at):
+            self._skip(parts, at, arrival.resolution)
+        else:
+            self._start(parts, at, via=())
+
+    def _tolerates(self, at: Place) -> bool:
+        return at.stage_id != END and self._definition.stages[at.stage_id].join.tolerate > 0
+
+    def _add_rule(self, gate: str, at: Place) -> None:
+        target = at.stage_id
+        spec = None if target == END else self._definition.stages[target]
+        is_collect = spec is not None and spec.act is Act.COLLECT
+        # A placeholder, for a gate may lead to others that are asked about before this one is done.
+        self.rules[gate] = Rule(gate=gate, generation=self._generation, turn=at.turn, arity=None)
+        # The refill first: a worker that ends an item would rather go on with the next one than collect.
+        refill = self._refill(spec, at) if spec is not None and is_collect else None
+        opens, skips, fails = Parts(), Parts(), Parts()
+        self._start(opens, at, via=())
+        self._skip(skips, at, Resolution.SKIPPED)
+        self._fail(fails, at)
+        self.rules[gate] = Rule(
+            gate=gate,
+            generation=self._generation,
+            turn=at.turn,
+            arity=None if is_collect else self._graph.arity[target],
+            need=None if spec is None else spec.join.need,
+            tolerate=0 if spec is None else spec.join.tolerate,
+            opens=opens.step(),
+            skips=skips.step(),
+            fails=fails.step(),
+            refill=refill,
+        )
+
+    def _refill(self, spec: StageSpec, at: Place) -> Refill:
+        """Return how the map goes on behind one of its items."""
+        split = self._definition.stages[spec.sources[0]].within
+        assert split is not None, "what is collected comes out of a map"
+        mapped = self._definition.stages[split].mapped
+        assert mapped is not None, "only a map splits"
+        parts = Parts()
+        self._start(parts, Place(stage_id=mapped.body[0], turn=at.turn, depth=at.depth - len(mapped.body)), via=(split,))
+        return Refill(window=mapped.limit, job=parts.jobs[0], event=parts.events[0])
+
+    def _start(self, parts: Parts, at: Place, *, via: tuple[str, ...]) -> None:
+        """Add that the stage becomes live, or that the run is complete."""
+        definition, header = self._definition, self._header
+        if at.stage_id == END:
+            output_of = via or definition.final
+            parts.run = RunPatch(status=RunStatus.COMPLETED, output_of=output_of)
+            parts.events.append(NewEvent(type=EventType.RUN_COMPLETED, data={}))
+            return
+        if at.depth > definition.step_limit:
+            self._exceeded(parts, at)
+            return
+        spec = definition.stages[at.stage_id]
+        key = self._key(at)
+        grant = self._granted(spec)
+        waits: tuple[NewWait, ...] = ()
+        if spec.wait is not None:
+            name = wait_name(spec.wait.name, spec=spec, item=at.item)
+            waits = (
+                NewWait(name=name, kind=WaitKind.PAYLOAD, timeout=spec.wait.timeout, reason=spec.wait.reason),
+            )
+            timers, event = opening(key, waits)
+            parts.timers.extend(timers)
+            parts.events.append(event)
+        elif grant is not None:
+            data = {"attempt": 1, "worker": grant.worker}
+            parts.events.append(NewEvent(type=EventType.STAGE_STARTED, key=key, data=data))
+        else:
+            parts.events.append(NewEvent(type=EventType.STAGE_READY, key=key))
+        origin = self._inherited if spec.within is not None else self._generation
+        parts.jobs.append(
+            NewJob(
+                key=key,
+                workflow_id=header.workflow_id,
+                workflow_version=header.workflow_version,
+                queue=spec.queue,
+                priority=header.priority,
+                max_attempts=spec.retry.attempts,
+                grant=grant,
+                waits=waits,
+                via=via,
+                depth=at.depth,
+                origin=self._origins.get((key.stage_id, key.turn, key.item), origin),
+                guarded=at.stage_id in definition.guarded,
+            )
+        )
+
+    def _granted(self, spec: StageSpec) -> Grant | None:
+        keep = self._keep
+        if keep is None or spec.wait is not None or spec.queue not in keep.queues:
+            return None
+        # One worker goes on with one job only.
+        self._keep = None
+        return keep.grant
+
+    def _skip(self, parts: Parts, at: Place, resolution: Resolution) -> None:
+        """Add that the stage will not execute, and everything that only it leads to."""
+        if at.stage_id == END:
+            # Something always ends a run; that nothing did is a mistake of ours, and better seen than hung.
+            failure = Failure(code="NO_END", message="No path through the workflow reached its end.")
+            self._failed(parts, failure)
+            return
+        keys = [self._key(at)]
+        spec = self._definition.stages[at.stage_id]
+        if spec.mapped is not None:
+            keys += [self._key(attrs.evolve(at, stage_id=stage_id)) for stage_id in spec.mapped.body]
+        for key in keys:
+            parts.skips.append(key)
+            parts.events.append(NewEvent(type=EventType.STAGE_SKIPPED, key=key))
+        self._behind(parts, at, resolution)
+
+    def _behind(self, parts: Parts, at: Place, resolution: Resolution) -> None:
+        graph, spec = self._graph, self._definition.stages[at.stage_id]
+        if spec.mapped is not None:
+            # Nothing was split, so the end of the map is skipped with it, not counted.
+            self._skip(parts, attrs.evolve(at, stage_id=spec.mapped.collect), resolution)
+            return
+        if at.stage_id in graph.loops:
+            for way in graph.loops[at.stage_id].exits:
+                turn = graph.at(way.edge.source, of=at.stage_id, turn=at.turn)
+                self._resolve(parts, way, attrs.evolve(at, stage_id=way.edge.source, turn=turn), resolution)
+            return
+        for edge in graph.outgoing[at.stage_id]:
+            for target in edge.targets:
+                way = Way(edge=edge, target=target)
+                if not graph.is_back(way) and graph.leaves(way) is None:
+                    self._resolve(parts, way, at, resolution)
+
+    def _fail(self, parts: Parts, at: Place) -> None:
+        named = "The end of the run" if at.stage_id == END else f'"{at.stage_id}"'
+        message = f"{named} cannot begin any more: too many of the stages that lead to it failed."
+        stage_id = None if at.stage_id == END else at.stage_id
+        self._failed(parts, Failure(code="TOO_MANY_FAILED", message=message, stage_id=stage_id))
+
+    def _exceeded(self, parts: Parts, at: Place) -> None:
+        limit = self._definition.step_limit
+        message = (
+            f'The run would take more than {limit:,} steps; the next would have been "{at.stage_id}". '
+            "Check the conditions of the loop, or raise the workflow's step_limit."
+        )
+        self._failed(parts, Failure(code="STEP_LIMIT", message=message, stage_id=at.stage_id))
+
+    def _failed(self, parts: Parts, failure: Failure) -> None:
+        ended = failing(failure, header=self._header, generation=self._generation)
+        parts.run = ended.run
+        parts.jobs.extend(ended.jobs)
+        parts.events.extend(ended.events)
+
+    def _key(self, at: Place) -> StageKey:
+        return StageKey(
+            run_id=self._header.id,
+            stage_id=at.stage_id,
+            generation=self._generation,
+            turn=at.turn,
+            item=at.item,
+        )
+
+    def settled(self) -> Step:
+        """Return everything as one step, its arrivals applied as if no gate had heard of anything before."""
+        states: dict[str, GateState] = {}
+        pending = list(self.parts.arrivals)
+        whole = attrs.evolve(self.parts, arrivals=[])
+        while pending:
+            arrival = pending.pop(0)
+            states[arrival.gate], step = arrive(states.get(arrival.gate), self.rules[arrival.gate], arrival)
+            if step is not None:
+                whole.run = step.run or whole.run
+                whole.jobs.extend(step.jobs)
+                whole.skips.extend(step.skips)
+                whole.timers.extend(step.timers)
+                whole.events.extend(step.events)
+                pending.extend(step.arrivals)
+        return whole.step()
+
+
+def opening(key: StageKey, waits: tuple[NewWait, ...]) -> tuple[list[NewTimer], NewEvent]:
+    """Return the timers that limit the waits of a stage instance, and the event that tells of them."""
+    timers = [
+        NewTimer(id=limit_timer(key, wait.name), kind=TimerKind.WAIT_LIMIT, delay=wait.timeout)
+        for wait in waits
+        if wait.timeout is not None
+    ]
+    told = [
+        {
+            "name": wait.name,
+            "kind": wait.kind.value,
+            **({} if wait.timeout is None else {"limitSeconds": wait.timeout.total_seconds()}),
+            **({"reason": wait.reason} if wait.reason else {}),
+        }
+        for wait in waits
+    ]
+    return timers, NewEvent(type=EventType.STAGE_WAITING, key=key, data={"waits": told})
+
