@@ -1,46 +1,36 @@
-"""Writes change-sets that passed their checks into the memory store, noting how to take back each write."""
+"""Applies change-sets to the memory store, noting how to take back each write."""
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import datetime
-from typing import Any
 
-from holdfast.change import (
-    Arrival,
-    Change,
-    Committed,
-    Fence,
-    Finish,
-    NewAnnotation,
-    NewJob,
-    NewTimer,
-    Requeue,
-    RunPatch,
-    Step,
-    Suspend,
-)
+from holdfast.change import ZERO, Change, Committed, NewAnnotation, NewItems, NewTimer, RunPatch, Step
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
-from holdfast.entities.timer import Timer
+from holdfast.entities.timer import CHILD_PREFIX, PARENT, TimerKind
+from holdfast.gates import arrive, merged, new_gate
 from holdfast.ports.queries import Annotation, LogLine
-from holdfast_adapters.memory.rows import InstanceRow, Place, RunRow, TimerRow, owned, place
+from holdfast_adapters.memory.jobs import Jobs
+from holdfast_adapters.memory.owning import owned
+from holdfast_adapters.memory.rows import Place, RunRow, place
 from holdfast_adapters.memory.store import Store
 from holdfast_adapters.memory.undo import Undo
 
 
-class Application:
+class Application(Jobs):
     """The change-sets of one call being applied at one instant."""
 
-    __slots__ = ("_store", "_undo", "now")
+    __slots__ = ("_closes", "_kept")
 
     def __init__(self, store: Store, *, now: datetime, undo: Undo) -> None:
-        self._store = store
-        self._undo = undo
-        self.now = now
+        super().__init__(store, now=now, undo=undo)
+        self._closes = False
+        #: The step that moved the run to COMPENSATING, whose own jobs and timers stay.
+        self._kept: Step | None = None
 
     def apply(self, change: Change) -> Committed:
         """Write everything that *change* says and return the outcome; nothing in it may be refused any more."""
-        store = self._store
         run = self._begin(change)
         told = len(run.events)
         if change.settle is not None:
@@ -48,25 +38,28 @@ class Application:
             self._settle(run, change.fence, change.settle)
         if change.fired is not None:
             self._drop_timer(run, change.fired)
-        for stage_id in change.supersede:
-            self._supersede(run, stage_id)
-        closes = self._step(run, change.step)
-        opened: list[str] = []
-        for arrival in change.arrivals:
-            if self._opens(run, arrival):
-                opened.append(arrival.gate)
-                closes = self._step(run, arrival.step) or closes
-        if closes:
-            self._close(run)
-        self._keep(run, change)
+        if change.supersede:
+            self._supersede(run, change.supersede)
+        for answer in change.answers:
+            self._answer(run, answer)
+        for message in change.messages:
+            self._keep_message(run, message)
+        for token in change.tokens:
+            self._keep_token(run, token)
+        if change.patch is not None:
+            run.state = merged(run.state, owned(change.patch))
+        self._step(run, change.step)
+        steps = self._arrive(run, change) if change.step.arrivals else ()
+        self._finish(run, change)
         run.version += 1
         if len(run.events) > told:
-            for sink in store.sinks.values():
+            for sink in self._store.sinks.values():
                 sink.tell(run, self.now, self._undo)
-        return Committed(version=run.version, opened=tuple(opened))
+        return Committed(version=run.version, steps=steps, paused=run.status is RunStatus.PAUSED)
 
     def _begin(self, change: Change) -> RunRow:
         store = self._store
+        self._closes, self._kept = False, None
         if change.create is None:
             run = store.runs[change.run_id]
             self._undo.append((run.restore, run.saved()))
@@ -77,163 +70,147 @@ class Application:
         self._count(run.status, 1)
         return run
 
-    def _step(self, run: RunRow, step: Step) -> bool:
-        """Write what follows and return whether it ends the run."""
+    def _step(self, run: RunRow, step: Step) -> None:
+        """Write what follows, its arrivals aside."""
         for event in step.events:
             run.events.append((event.type, self.now, event.key, owned(event.data)))
+        if step.skips or step.gates or step.items is not None:
+            self._lay_out(run, step)
         for job in step.jobs:
             self._add_job(run, job)
+        if self._early:
+            run.events.extend(self._early)
+            self._early.clear()
+        for timer_id in step.cancels:
+            self._drop_timer(run, timer_id)
         for timer in step.timers:
             self._set_timer(run, timer)
-        if step.run is None:
-            return False
-        self._move(run, step.run)
-        return step.run.closes
+        if step.run is not None:
+            self._move(run, step.run)
+            if step.run.closes:
+                self._closes = True
+                self._kept = None if step.run.ends else step
 
-    def _settle(self, run: RunRow, fence: Fence, settle: Finish | Requeue | Suspend) -> None:
-        row = run.jobs[place(fence.key)]
-        self._undo.append((row.restore, row.saved()))
-        row.lease_until = None
-        if not fence.expired:
-            row.settled_epoch = fence.epoch
-        if isinstance(settle, Finish):
-            row.output = settle.output
-            row.failure = settle.failure
-            if settle.metrics:
-                row.metrics = dict(settle.metrics)
-            self._retire(run, row, settle.status)
-            return
-        row.epoch += 1
-        due_at = self.now + settle.delay
-        if isinstance(settle, Suspend):
-            row.status = StageStatus.SUSPENDED
-            row.attempt = 0
-            row.failure = None
-            row.state = settle.state
-            row.give_up_at = self.now + settle.give_up_after
-        else:
-            row.attempt = settle.attempt
-            row.failure = settle.failure or row.failure
-            if row.status is StageStatus.RUNNING:
-                row.status = StageStatus.READY
-            elif row.give_up_at is not None and self.now < row.give_up_at < due_at:
-                due_at = row.give_up_at
-        self._await_due(row, due_at)
+    def _lay_out(self, run: RunRow, step: Step) -> None:
+        for key in step.skips:
+            self._skip(run, key)
+        for gate in step.gates:
+            self._put(run.gates, (gate.generation, gate.turn, gate.gate), new_gate(gate))
+        if step.items is not None:
+            self._keep_items(run, step.items)
 
-    def _await_due(self, row: InstanceRow, due_at: datetime) -> None:
-        row.stamp = self._store.stamp()
-        row.due_at = due_at
-        self._store.delayed.add(due_at, row)
+    def _arrive(self, run: RunRow, change: Change) -> tuple[Step, ...]:
+        """Hand the arrivals to their gates, write what follows, and return it in that order."""
+        steps: list[Step] = []
+        arrivals = deque(change.step.arrivals)
+        while arrivals:
+            arrival = arrivals.popleft()
+            rule = change.rules[arrival.gate]
+            at = (rule.generation, rule.turn, rule.gate)
+            gate, step = arrive(run.gates.get(at), rule, arrival)
+            self._put(run.gates, at, gate)
+            if step is not None:
+                self._step(run, step)
+                steps.append(step)
+                arrivals.extend(step.arrivals)
+        return tuple(steps)
 
-    def _retire(self, run: RunRow, row: InstanceRow, status: StageStatus) -> None:
-        """Make a record of a live job whose state is noted for undoing already."""
-        row.stamp = 0
-        row.status = status
-        row.due_at = row.give_up_at = row.lease_until = None
-        row.finished_at = self.now
-        self._undo.append((run.jobs.__setitem__, (row.place, row)))
-        del run.jobs[row.place]
-        if status is StageStatus.COMPLETED and row.output is not None:
-            stage_id = row.key.stage_id
-            self._put(run.outputs, stage_id, row)
-
-    def _put(self, content: dict[Any, Any], name: object, value: object) -> None:
-        """Set one member of *content*, which may replace another."""
-        undo = (content.__setitem__, (name, content[name])) if name in content else (content.pop, (name, None))
-        self._undo.append(undo)
-        content[name] = value
-
-    def _drop(self, content: dict[Any, Any], name: object) -> None:
-        """Remove one member of *content* if it is there."""
-        if name in content:
-            self._undo.append((content.__setitem__, (name, content[name])))
-            del content[name]
-
-    def _supersede(self, run: RunRow, stage_id: str) -> None:
-        self._drop(run.outputs, stage_id)
-        for row in run.instances.values():
-            if row.key.stage_id == stage_id and row.status.is_terminal:
-                self._undo.append((row.restore, row.saved()))
-                row.superseded = True
-
-    def _opens(self, run: RunRow, arrival: Arrival) -> bool:
-        """Count the arrival and return whether it opens its gate."""
-        arrived = 1
-        if arrival.arity > 1:
-            gate = (arrival.generation, arrival.gate)
-            arrived += run.gates.get(gate, (0, 0))[0]
-            self._put(run.gates, gate, (arrived, arrival.arity))
-        return arrived == arrival.arity
-
-    def _add_job(self, run: RunRow, job: NewJob) -> None:
-        store, at = self._store, place(job.key)
-        assert at not in run.instances, f"{job.key} exists already"
-        row = InstanceRow(job, run, at=at, stamp=store.stamp())
-        self._undo.append((_forget, (run, at, row)))
-        run.instances[at] = run.jobs[at] = row
-        grant = job.grant
-        if grant is None:
-            row.due_at = due_at = self.now + job.delay
-            store.delayed.add(due_at, row)
-            return
-        row.status = StageStatus.RUNNING
-        row.epoch = row.attempt = 1
-        row.worker = grant.worker
-        row.started_at = self.now
-        row.lease_until = until = self.now + grant.ttl
-        store.leases.add(until, row)
-
-    def _set_timer(self, run: RunRow, new: NewTimer) -> None:
-        self._drop_timer(run, new.id)
-        due_at = self.now + new.delay
-        timer = Timer(run_id=run.header.id, id=new.id, kind=new.kind, due_at=due_at)
-        row = TimerRow(timer, stamp=self._store.stamp())
-        self._undo.append((setattr, (row, "stamp", 0)))
-        self._put(run.timers, new.id, row)
-        self._store.timers.add(due_at, row)
-
-    def _drop_timer(self, run: RunRow, timer_id: str) -> None:
-        row = run.timers.get(timer_id)
-        if row is not None:
-            self._undo.append((setattr, (row, "stamp", row.stamp)))
-            row.stamp = 0
-            self._drop(run.timers, timer_id)
+    def _keep_items(self, run: RunRow, items: NewItems) -> None:
+        stage_id, generation, turn, first = place(items.key)
+        places = [(stage_id, generation, turn, item) for item in range(first, first + len(items.payloads))]
+        self._undo.append((_remove, (run.items, places)))
+        run.items.update(zip(places, items.payloads, strict=True))
 
     def _move(self, run: RunRow, patch: RunPatch) -> None:
-        before = run.status
-        self._count(before, -1)
-        self._count(patch.status, 1)
+        before, after = run.status, patch.status
         if before is RunStatus.PENDING:
+            run.held = False
+            if after is RunStatus.PENDING:
+                self._let_go(run)
+                return
             # It leaves the agenda of pending runs.
             run.stamp = 0
-        run.status = patch.status
-        run.failure = patch.failure
-        run.output_of = patch.output_of
-        run.finished_at = None
+        self._count(before, -1)
+        self._count(after, 1)
+        run.status = after
+        if before.is_terminal:
+            run.failure = run.finished_at = None
+            run.output_of = ()
+            self._put(self._store.live, run.header.id, run)
+            if run.header.parent_id is not None:
+                self._put(self._store.children[run.header.parent_id], run.header.id, run)
+        if (before is RunStatus.PENDING or before.is_terminal) and not after.is_terminal:
+            run.started_at = self.now
+        run.failure = patch.failure or run.failure
+        run.output_of = patch.output_of or run.output_of
         if patch.generation is not None:
             run.generation = patch.generation
-        if patch.status is RunStatus.RUNNING and (run.started_at is None or before.is_terminal):
-            run.started_at = self.now
-        if before.is_terminal:
-            self._put(self._store.live, run.header.id, run)
+        if after is RunStatus.PAUSED:
+            self._hold_back(run)
+        elif before is RunStatus.PAUSED:
+            self._let_on(run)
 
-    def _count(self, status: RunStatus, more: int) -> None:
-        statuses = self._store.statuses
-        self._undo.append((statuses.__setitem__, (status, statuses[status])))
-        statuses[status] += more
+    def _let_go(self, run: RunRow) -> None:
+        """Let a run be admitted that was held."""
+        if not run.stamp:
+            run.stamp = self._store.stamp()
+            self._store.await_admission(run)
+
+    def _finish(self, run: RunRow, change: Change) -> None:
+        """Write what depends on where the change-set leaves the run."""
+        if change.reservation is not None:
+            assert change.fence is not None, "a key is held by a fenced job"
+            self._reserve(run, run.instances[place(change.fence.key)], change.reservation)
+        if self._grants:
+            self._give(run)
+        if self._closes:
+            self._close(run)
+        if run.status is RunStatus.RUNNING:
+            if not run.busy and run.jobs:
+                self._turn(run, RunStatus.WAITING)
+        elif run.status is RunStatus.WAITING and (run.busy or not run.jobs):
+            self._turn(run, RunStatus.RUNNING)
+        self._keep(run, change)
+
+    def _turn(self, run: RunRow, status: RunStatus) -> None:
+        self._count(run.status, -1)
+        self._count(status, 1)
+        run.status = status
 
     def _close(self, run: RunRow) -> None:
-        """Close everything of a run that ended; what its last change-set made goes with the rest."""
-        run.finished_at = self.now
-        for row in list(run.jobs.values()):
-            self._undo.append((row.restore, row.saved()))
+        """Close everything but what the move to COMPENSATING brought with it."""
+        kept = self._kept
+        jobs: set[Place] = set() if kept is None else {place(job.key) for job in kept.jobs}
+        timers: set[str] = set() if kept is None else {timer.id for timer in kept.timers}
+        for row in [row for row in run.jobs.values() if row.place not in jobs]:
+            self._save(row)
             row.failure = None
             self._retire(run, row, StageStatus.CANCELLED)
-        for timer_id in list(run.timers):
+        for at in [at for at in run.open_waits if at[0] not in jobs]:
+            self._close_wait(run, at)
+        for scope, holder in list(run.keys.items()):
+            self._free(run, scope, holder=holder)
+        for timer_id in [timer_id for timer_id in run.timers if timer_id not in timers]:
             self._drop_timer(run, timer_id)
         for gate in list(run.gates):
             self._drop(run.gates, gate)
-        self._drop(self._store.live, run.header.id)
+        if run.status.is_terminal:
+            run.finished_at = self.now
+            self._tell_relatives(run)
+
+    def _tell_relatives(self, run: RunRow) -> None:
+        """Take an ended run from the live ones and set the timers that tell its parent and its children."""
+        store, header = self._store, run.header
+        self._drop(store.live, header.id)
+        if header.parent_id is not None:
+            self._drop(store.children[header.parent_id], header.id)
+            parent = store.live.get(header.parent_id)
+            if parent is not None:
+                told = NewTimer(id=f"{CHILD_PREFIX}{header.id}", kind=TimerKind.CHILD_ENDED, delay=ZERO)
+                self._set_timer(parent, told)
+        if run.status is not RunStatus.COMPLETED:
+            for child in store.children.get(header.id, {}).values():
+                self._set_timer(child, NewTimer(id=PARENT, kind=TimerKind.PARENT_ENDED, delay=ZERO))
 
     def _keep(self, run: RunRow, change: Change) -> None:
         for record in change.operations:
@@ -241,9 +218,9 @@ class Application:
         for artifact in change.artifacts:
             self._put(run.artifacts, artifact.name, artifact)
         for checkpoint in change.checkpoints:
-            place = (checkpoint.key, checkpoint.name)
-            if place not in run.checkpoints:
-                self._put(run.checkpoints, place, checkpoint.result)
+            at = (checkpoint.key, checkpoint.name)
+            if at not in run.checkpoints:
+                self._put(run.checkpoints, at, checkpoint.result)
         for note in change.annotations:
             self._append(run.annotations, self._annotation(run, note))
         for new in change.logs:
@@ -251,10 +228,6 @@ class Application:
                 key=new.key, attempt=new.attempt, level=new.level, message=new.message, data=owned(new.data), at=new.at
             )
             self._append(run.logs, line)
-
-    def _append(self, rows: list[Any], row: object) -> None:
-        self._undo.append((_cut, (rows, len(rows))))
-        rows.append(row)
 
     def _annotation(self, run: RunRow, note: NewAnnotation) -> Annotation:
         return Annotation(
@@ -268,12 +241,6 @@ class Application:
         )
 
 
-def _forget(run: RunRow, at: Place, row: InstanceRow) -> None:
-    # Its entry in an agenda must be dead.
-    row.stamp = 0
-    run.jobs.pop(at, None)
-    run.instances.pop(at, None)
-
-
-def _cut(rows: list[Any], length: int) -> None:
-    del rows[length:]
+def _remove(items: dict[Place, object], places: list[Place]) -> None:
+    for at in places:
+        items.pop(at, None)

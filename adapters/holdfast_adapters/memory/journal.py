@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from holdfast.change import Change, Committed, Duplicate, Fence, Refusal
+import attrs
+
+from holdfast.change import Change, Committed, Duplicate, Fence, Held, Refusal
 from holdfast.entities.operation import OperationRecord
 from holdfast.entities.stage import StageKey
+from holdfast.entities.wait import WaitStatus
 from holdfast.errors import LeaseLost, RunNotFound, StaleVersion
 from holdfast_adapters.memory.application import Application
 from holdfast_adapters.memory.rows import RunRow, place
@@ -56,7 +59,7 @@ def _refusal(change: Change, store: Store, now: datetime) -> Refusal | None:
         lost = _lost(change.fence, run, now)
         if lost is not None:
             return LeaseLost(str(change.fence.key), epoch=change.fence.epoch, actual=lost)
-    return _stale(change, run, now)
+    return _stale(change, run, now) or _answered(change, run) or _held(change, store)
 
 
 def _lost(fence: Fence, run: RunRow, now: datetime) -> str | None:
@@ -86,3 +89,32 @@ def _stale(change: Change, run: RunRow, now: datetime) -> StaleVersion | None:
             actual = "none" if row is None else "not due"
             return StaleVersion(f"Timer {change.fired} of run {change.run_id}", expected="due", actual=actual)
     return None
+
+
+def _answered(change: Change, run: RunRow) -> StaleVersion | None:
+    for answer in change.answers:
+        wait = run.waits.get((place(answer.key), answer.name))
+        if wait is None or wait.status is not WaitStatus.OPEN:
+            actual = "none" if wait is None else wait.status.value
+            return StaleVersion(f"Wait {answer.name} of {answer.key}", expected=WaitStatus.OPEN.value, actual=actual)
+    for message in change.messages:
+        what = f"Message {message.name} of run {change.run_id}"
+        if message.name in run.messages:
+            return StaleVersion(what, expected="none", actual="a message")
+        if run.named.get(message.name):
+            return StaleVersion(what, expected="none", actual="a wait")
+    return None
+
+
+def _held(change: Change, store: Store) -> Held | None:
+    if change.reservation is None:
+        return None
+    result = store.keys.get(change.reservation.scope)
+    if result is None or (change.fence is not None and result.output is None and _is_same(result.holder, change.fence)):
+        return None
+    return Held(result=result)
+
+
+def _is_same(holder: StageKey, fence: Fence) -> bool:
+    """Return whether the holder is the fenced instance, in whichever generation."""
+    return holder == attrs.evolve(fence.key, generation=holder.generation)

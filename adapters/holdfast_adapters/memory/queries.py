@@ -13,9 +13,11 @@ import attrs
 
 from holdfast.entities.run import Run, RunStatus
 from holdfast.entities.stage import StageInstance, StageStatus
+from holdfast.entities.wait import Wait
 from holdfast.events import Event
 from holdfast.ports.queries import Annotation, Counts, LogLine, RunFilter
-from holdfast_adapters.memory.rows import InstanceRow, Place, RunRow, owned
+from holdfast_adapters.memory.owning import owned
+from holdfast_adapters.memory.rows import InstanceRow, Place, RunRow
 from holdfast_adapters.memory.store import Store
 
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
@@ -63,6 +65,13 @@ class MemoryQueries:
             run = self._store.runs.get(run_id)
             return [] if run is None or limit < 1 else [_line(line) for line in run.logs[-limit:]]
 
+    async def list_run_waits(self, run_id: str, *, limit: int) -> Sequence[Wait]:
+        """Return the newest waits of the run in the order in which they were opened."""
+        with self._store.transaction:
+            self._store.now()
+            run = self._store.runs.get(run_id)
+            return [] if run is None else list(islice(reversed(run.waits.values()), max(limit, 0)))[::-1]
+
     async def list_annotations(self, run_id: str, *, limit: int) -> Sequence[Annotation]:
         """Return the oldest annotations of the run, in order of insertion."""
         with self._store.transaction:
@@ -77,7 +86,7 @@ class MemoryQueries:
             orphans = (
                 run_id
                 for run_id, run in self._store.live.items()
-                if run.status is not RunStatus.PENDING and not run.jobs and not run.timers
+                if run.status is not RunStatus.PENDING and not (run.busy or run.timers or run.open_waits)
             )
             return list(islice(orphans, limit))
 
@@ -100,6 +109,7 @@ class MemoryQueries:
                 ready=sum(_is_due(job, now) for job in jobs),
                 leased=sum(job.lease_until is not None for job in jobs),
                 suspended=sum(job.status is StageStatus.SUSPENDED for job in jobs),
+                waiting=sum(job.status is StageStatus.WAITING for job in jobs),
                 expired=sum(job.lease_until is not None and job.lease_until <= now for job in jobs),
                 undelivered=sum(sink.agenda.waiting() for sink in sinks),
                 parked=sum(len(sink.parked) for sink in sinks),
@@ -111,6 +121,7 @@ def _matches(where: RunFilter, row: RunRow) -> bool:
         (not where.statuses or row.status in where.statuses)
         and where.workflow_id in (None, row.header.workflow_id)
         and where.idempotency_key in (None, row.idempotency_key)
+        and where.parent_id in (None, row.header.parent_id)
         and (where.id_prefix is None or row.header.id.startswith(where.id_prefix))
     )
 
@@ -120,7 +131,9 @@ def _by_start(row: InstanceRow) -> tuple[datetime, Place]:
 
 
 def _is_due(job: InstanceRow, now: datetime) -> bool:
-    return job.status is StageStatus.READY and job.due_at is not None and job.due_at <= now
+    if job.status is not StageStatus.READY or job.run.status is RunStatus.PAUSED:
+        return False
+    return job.due_at is not None and job.due_at <= now
 
 
 def _copied(note: Annotation) -> Annotation:

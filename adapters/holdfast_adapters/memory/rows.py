@@ -2,65 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple
 
 from holdfast.change import NewJob, NewRun
+from holdfast.entities.keyed import KeyScope
 from holdfast.entities.payload import Artifact, Payload
 from holdfast.entities.run import Failure, Run, RunStatus
 from holdfast.entities.stage import ExpiredLease, Lease, StageInstance, StageKey, StageStatus
 from holdfast.entities.timer import Timer
+from holdfast.entities.wait import Message, Wait
 from holdfast.events import Event, EventType
+from holdfast.gates import GateState
 from holdfast.ports.queries import Annotation, LogLine
 from holdfast_adapters.memory.agenda import Stamped
+from holdfast_adapters.memory.owning import owned
 
 #: An event as it is kept: its number is its place in the run's list.
 EventRow = tuple[EventType, datetime, StageKey | None, Any]
-#: A stage instance within its run: stage, generation, item. Unlike a StageKey it is hashed without a Python call.
-Place = tuple[str, int, int]
+#: A stage instance within its run: stage, generation, turn, item. Unlike a StageKey it is hashed without a Python call.
+Place = tuple[str, int, int, int]
+#: A wait within its run: whose it is, and its name.
+WaitPlace = tuple[Place, str]
 
 _NO_METRICS: Final[Mapping[str, float]] = {}
-_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+_NO_WAITS: Final[dict[str, int]] = {}
+_NO_KEYS: Final[dict[KeyScope, None]] = {}
 
 
 def place(key: StageKey) -> Place:
     """Return the place of the stage instance within its run."""
-    return (key.stage_id, key.generation, key.item)
-
-
-def owned(value: Any) -> Any:
-    """Return a copy of a JSON value that shares nothing mutable with it.
-
-    Raises:
-        TypeError: If it is no JSON value; a database could not store it either.
-    """
-    if type(value) in _PLAIN:
-        return value
-    # Nearly all data of events are flat dicts, and asking whether something is a Mapping is slow.
-    if type(value) is dict and _is_flat(cast("dict[object, object]", value)):
-        return value.copy()
-    if isinstance(value, Mapping):
-        members = cast("Mapping[object, object]", value)
-        return {_name(name): owned(member) for name, member in members.items()}
-    if isinstance(value, (list, tuple)):
-        return [owned(member) for member in cast("Sequence[object]", value)]
-    if isinstance(value, (str, int, float)):
-        return value
-    raise TypeError(f"{value!r} is no JSON value")
-
-
-def _is_flat(value: dict[object, object]) -> bool:
-    for name, member in value.items():  # noqa: SIM110 - all() with its generator takes twice as long
-        if type(member) not in _PLAIN or type(name) is not str:
-            return False
-    return True
-
-
-def _name(name: object) -> str:
-    if isinstance(name, str):
-        return name
-    raise TypeError(f"{name!r} is no name of a JSON member")
+    return (key.stage_id, key.generation, key.turn, key.item)
 
 
 class TimerRow(Stamped):
@@ -73,20 +46,33 @@ class TimerRow(Stamped):
         self.timer = timer
 
 
+class TokenRow(NamedTuple):
+    """The right to answer a wait."""
+
+    run_id: str
+    name: str
+    expires_at: datetime
+
+
 class InstanceRow(Stamped):
     """A stage instance: a live job first, a record once it is done."""
 
     __slots__ = (
         "attempt",
+        "depth",
         "due_at",
+        "edge",
         "epoch",
         "failure",
         "finished_at",
         "give_up_at",
+        "guarded",
         "key",
+        "keys",
         "lease_until",
         "max_attempts",
         "metrics",
+        "origin",
         "output",
         "place",
         "priority",
@@ -97,18 +83,24 @@ class InstanceRow(Stamped):
         "state",
         "status",
         "superseded",
+        "via",
+        "waits",
         "worker",
     )
 
-    def __init__(self, job: NewJob, run: RunRow, *, at: Place, stamp: int) -> None:
+    def __init__(self, job: NewJob, run: RunRow, *, at: Place) -> None:
         # Rows are made for every stage of every run: the call of a base class would be felt.
-        self.stamp = stamp
+        self.stamp = 0
         self.key = job.key
         self.place = at
         self.run = run
         self.queue = job.queue
         self.priority = job.priority
         self.max_attempts = job.max_attempts
+        self.via = job.via
+        self.depth = job.depth
+        self.origin = job.origin
+        self.guarded = job.guarded
         self.status = StageStatus.READY
         self.attempt = self.epoch = 0
         #: The newest epoch under which the holder of the lease settled it; 0 for none.
@@ -122,8 +114,13 @@ class InstanceRow(Stamped):
         self.state: Payload | None = None
         self.output: Payload | None = None
         self.failure: Failure | None = None
+        self.edge: str | None = None
         self.metrics = _NO_METRICS
         self.superseded = False
+        #: Its waits by name, each with its number in the order of all waits of the run.
+        self.waits = _NO_WAITS
+        #: The keys it took; which of them it still holds, the run tells.
+        self.keys = _NO_KEYS
 
     def saved(self) -> tuple[Any, ...]:
         """Return everything that moves, as the arguments of `restore`."""
@@ -142,6 +139,7 @@ class InstanceRow(Stamped):
             self.state,
             self.output,
             self.failure,
+            self.edge,
             self.metrics,
             self.superseded,
         )
@@ -163,9 +161,22 @@ class InstanceRow(Stamped):
             self.state,
             self.output,
             self.failure,
+            self.edge,
             self.metrics,
             self.superseded,
         ) = saved
+
+    def own_waits(self) -> dict[str, int]:
+        """Return the names of its waits, to be added to."""
+        if self.waits is _NO_WAITS:
+            self.waits = {}
+        return self.waits
+
+    def own_keys(self) -> dict[KeyScope, None]:
+        """Return the keys it took, to be added to."""
+        if self.keys is _NO_KEYS:
+            self.keys = {}
+        return self.keys
 
     def lease(self, *, overdue: bool) -> Lease:
         """Return the lease that was just granted on this job."""
@@ -181,6 +192,9 @@ class InstanceRow(Stamped):
             run=self.run.header,
             state=self.state,
             overdue=overdue,
+            via=self.via,
+            depth=self.depth,
+            origin=self.origin,
         )
 
     def expired_lease(self) -> ExpiredLease:
@@ -193,6 +207,7 @@ class InstanceRow(Stamped):
             max_attempts=self.max_attempts,
             worker=self.worker,
             status=self.status,
+            guarded=self.guarded,
         )
 
     def entity(self) -> StageInstance:
@@ -212,6 +227,10 @@ class InstanceRow(Stamped):
             finished_at=self.finished_at,
             metrics=dict(self.metrics),
             superseded=self.superseded,
+            edge=self.edge,
+            via=self.via,
+            depth=self.depth,
+            origin=self.origin,
         )
 
 
@@ -221,6 +240,7 @@ class RunRow(Stamped):
     __slots__ = (
         "annotations",
         "artifacts",
+        "busy",
         "checkpoints",
         "created_at",
         "events",
@@ -229,21 +249,33 @@ class RunRow(Stamped):
         "gates",
         "generation",
         "header",
+        "held",
         "idempotency_key",
         "instances",
+        "items",
         "jobs",
+        "keys",
         "logs",
+        "messages",
+        "named",
+        "open_waits",
         "output_of",
         "outputs",
         "started_at",
+        "state",
         "status",
         "timers",
+        "tops",
         "version",
+        "waits",
     )
 
     def __init__(self, new: NewRun, *, now: datetime, stamp: int) -> None:
-        super().__init__(stamp)
+        # One that is held does not stand in the agenda of pending runs.
+        super().__init__(0 if new.held else stamp)
         self.header = new.header
+        self.held = new.held
+        self.state: Any = owned(new.state)
         self.idempotency_key = new.idempotency_key
         self.status = RunStatus.PENDING
         self.version = 0
@@ -258,10 +290,24 @@ class RunRow(Stamped):
         self.instances: dict[Place, InstanceRow] = {}
         #: Those of them that are live.
         self.jobs: dict[Place, InstanceRow] = {}
-        #: The completed ones with an output that no rerun superseded, by stage id.
-        self.outputs: dict[str, InstanceRow] = {}
-        #: Arrivals so far and arity, by generation and gate; an opened gate stays, so that it opens once.
-        self.gates: dict[tuple[int, str], tuple[int, int]] = {}
+        #: How many of those are not WAITING.
+        self.busy = 0
+        #: The newest completed ones with an output that no rerun superseded, by stage and item.
+        self.outputs: dict[tuple[str, int], InstanceRow] = {}
+        #: By generation, turn and gate; one that is done stays, so that nothing follows from it twice.
+        self.gates: dict[tuple[int, int, str], GateState] = {}
+        #: Inputs of the instances of maps.
+        self.items: dict[Place, Payload] = {}
+        #: The highest item of each stage, generation and turn that has one above 0.
+        self.tops: dict[tuple[str, int, int], int] = {}
+        #: Every wait there ever was, in the order in which they were opened.
+        self.waits: dict[WaitPlace, Wait] = {}
+        self.open_waits: dict[WaitPlace, None] = {}
+        #: Which waits of a name are not CLOSED, each with its number in the order of all waits.
+        self.named: dict[str, dict[Place, int]] = {}
+        self.messages: dict[str, Message] = {}
+        #: The keys that instances hold without a result.
+        self.keys: dict[KeyScope, StageKey] = {}
         self.timers: dict[str, TimerRow] = {}
         self.artifacts: dict[str, Artifact] = {}
         self.checkpoints: dict[tuple[StageKey, str], Payload] = {}
@@ -279,6 +325,9 @@ class RunRow(Stamped):
             self.failure,
             self.started_at,
             self.finished_at,
+            self.held,
+            self.state,
+            self.busy,
             len(self.events),
         )
 
@@ -293,6 +342,9 @@ class RunRow(Stamped):
             self.failure,
             self.started_at,
             self.finished_at,
+            self.held,
+            self.state,
+            self.busy,
             told,
         ) = saved
         del self.events[told:]
@@ -311,6 +363,7 @@ class RunRow(Stamped):
             created_at=self.created_at,
             started_at=self.started_at,
             finished_at=self.finished_at,
+            held=self.held,
         )
 
     def events_after(self, position: int, *, limit: int) -> list[Event]:

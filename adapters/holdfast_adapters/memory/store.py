@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from holdfast.entities.keyed import KeyedResult, KeyScope
 from holdfast.entities.operation import OperationRecord
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
@@ -14,7 +15,7 @@ from holdfast.errors import StoreUnavailable
 from holdfast.ports.clock import Clock
 from holdfast.ports.work import KnownWorkflow
 from holdfast_adapters.memory.agenda import Agenda
-from holdfast_adapters.memory.rows import InstanceRow, RunRow, TimerRow
+from holdfast_adapters.memory.rows import InstanceRow, RunRow, TimerRow, TokenRow
 from holdfast_adapters.memory.streams import SinkStreams
 from holdfast_adapters.memory.undo import Transaction
 
@@ -40,9 +41,14 @@ class Store:
         #: Run ids in ascending order, which for UUIDv7 is the order of creation but for clock steps.
         self.run_ids: list[str] = []
         self.live: dict[str, RunRow] = {}
+        #: The live runs that a run started, by its id.
+        self.children: dict[str, dict[str, RunRow]] = {}
         #: How many runs have each status.
         self.statuses: dict[RunStatus, int] = dict.fromkeys(RunStatus, 0)
         self.operations: dict[tuple[str, str, str], OperationRecord] = {}
+        self.keys: dict[KeyScope, KeyedResult] = {}
+        #: By the hash of the token.
+        self.tokens: dict[str, TokenRow] = {}
         self.sinks: dict[str, SinkStreams] = {}
         self.pending: dict[KnownWorkflow, Agenda[Seniority, RunRow]] = {}
         #: Jobs whose due instant has been seen to come.
@@ -77,6 +83,14 @@ class Store:
             bisect.insort(ids, header.id)
         else:
             ids.append(header.id)
+        if header.parent_id is not None:
+            self.children.setdefault(header.parent_id, {})[header.id] = row
+        if not row.held:
+            self.await_admission(row)
+
+    def await_admission(self, row: RunRow) -> None:
+        """Let a PENDING run stand among those that may be admitted."""
+        header = row.header
         version = (header.workflow_id, header.workflow_version)
         if version not in self.pending:
             self.pending[version] = Agenda(self.overgrown)
@@ -88,6 +102,8 @@ class Store:
         row.stamp = 0
         self.runs.pop(run_id, None)
         self.live.pop(run_id, None)
+        if row.header.parent_id is not None:
+            self.children.get(row.header.parent_id, {}).pop(run_id, None)
         index = bisect.bisect_left(self.run_ids, run_id)
         if self.run_ids[index : index + 1] == [run_id]:
             del self.run_ids[index]

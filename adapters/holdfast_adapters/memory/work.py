@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from holdfast.entities.run import Run
+from holdfast.entities.run import Run, RunStatus
 from holdfast.entities.stage import ExpiredLease, Lease, StageKey, StageStatus
 from holdfast.entities.timer import Timer
 from holdfast.events import EventType
@@ -53,7 +53,7 @@ class MemoryWork:
             now = self._store.now()
             run = self._store.runs.get(key.run_id)
             row = None if run is None else run.jobs.get(place(key))
-            if row is None or row.due_at is None or row.due_at > now:
+            if row is None or row.due_at is None or row.due_at > now or row.run.status is RunStatus.PAUSED:
                 return None
             return self._grant(row, worker=worker, until=now + ttl, now=now, undo=undo)
 
