@@ -6,48 +6,32 @@ recovery, single-stepping and tests, and the simulator checks with it that no co
 
 from __future__ import annotations
 
-import attrs
-
-from holdfast.change import Change, Require, Step
-from holdfast.decide.fail import failing
-from holdfast.decide.open import Opened, open_gate
-from holdfast.entities.definition import Definition, Gate
-from holdfast.entities.run import Failure, RunStatus
+from holdfast.change import Change, Require
+from holdfast.decide.again import follow, newest_of
+from holdfast.decide.ending import failing
+from holdfast.entities.definition import Definition
+from holdfast.entities.run import RunStatus
 from holdfast.entities.snapshot import RunSnapshot
-from holdfast.entities.stage import StageInstance, StageStatus
+from holdfast.entities.stage import StageStatus
 
 
 def derive(snapshot: RunSnapshot, *, definition: Definition) -> Change | None:
     """Return the change-set that the run lacks, or None when it lacks nothing.
 
-    Only a RUNNING run without live stage instances can lack something: a failed stage fails it, else the first gate
-    whose sources are all completed and whose targets do not exist opens.
+    Only a RUNNING run without live stage instances can lack something: a failed stage fails it, else whatever its done
+    stages lead to and is not there begins.
     """
     run = snapshot.run
     if run.status is not RunStatus.RUNNING or any(not stage.status.is_terminal for stage in snapshot.stages):
         return None
     require = Require(statuses=frozenset({RunStatus.RUNNING}), version=run.version)
-    for stage in snapshot.stages:
-        if stage.status is StageStatus.FAILED and stage.failure is not None:
-            return Change(run_id=run.id, require=require, step=_failed(stage, failure=stage.failure))
-    gate = _unopened(snapshot, definition=definition)
-    if gate is None:
+    newest = newest_of(snapshot.stages)
+    for stage in newest:
+        failure = stage.failure
+        if stage.status is StageStatus.FAILED and failure is not None and not definition.absorbs(stage.key.stage_id):
+            step = failing(failure, header=run.header, generation=run.generation)
+            return Change(run_id=run.id, require=require, step=step)
+    step = follow(newest, snapshot=snapshot, definition=definition, generation=run.generation).settled()
+    if step.run is None and not step.jobs:
         return None
-    opened = Opened()
-    open_gate(gate, opened, definition=definition, header=run.header, generation=run.generation)
-    return Change(run_id=run.id, require=require, step=opened.step())
-
-
-def _failed(stage: StageInstance, *, failure: Failure) -> Step:
-    # The stage's own event was written with its record; only the run's is lacking.
-    told = failing(failure, key=stage.key, attempt=stage.attempt)
-    return attrs.evolve(told, events=told.events[-1:])
-
-
-def _unopened(snapshot: RunSnapshot, *, definition: Definition) -> Gate | None:
-    there = {stage.key.stage_id for stage in snapshot.stages}
-    done = {stage.key.stage_id for stage in snapshot.stages if stage.status is StageStatus.COMPLETED}
-    for gate in definition.gates:
-        if done.issuperset(gate.sources) and there.isdisjoint(gate.targets):
-            return gate
-    return None
+    return Change(run_id=run.id, require=require, step=step)

@@ -15,7 +15,7 @@ def failing(failure: Failure, *, header: RunHeader, generation: int, before: tup
     if failure.stage_id is not None:
         told = {"stage": failure.stage_id, **told}
     if header.compensates:
-        return _undoing(failure, header=header, generation=generation, before=before, told={"because": "failed", **told})
+        return undoing(failure, header=header, generation=generation, before=before, told={"because": "failed", **told})
     return Step(
         run=RunPatch(status=RunStatus.FAILED, failure=failure),
         events=(*before, NewEvent(type=EventType.RUN_FAILED, data=told)),
@@ -26,20 +26,20 @@ def cancelling(reason: str | None, *, header: RunHeader, generation: int, is_pen
     """Return the step that cancels the run, or begins to undo it."""
     told = {} if reason is None else {"reason": reason}
     if header.compensates and not is_pending:
-        return _undoing(None, header=header, generation=generation, before=(), told={"because": "cancelled", **told})
-    return Step(
-        run=RunPatch(status=RunStatus.CANCELLED), events=(NewEvent(type=EventType.RUN_CANCELLED, data=told),)
-    )
+        return undoing(None, header=header, generation=generation, told={"because": "cancelled", **told})
+    return Step(run=RunPatch(status=RunStatus.CANCELLED), events=(NewEvent(type=EventType.RUN_CANCELLED, data=told),))
 
 
-def _undoing(
+def undoing(  # noqa: PLR0913 - what a person is told is given piece by piece
     failure: Failure | None,
     *,
     header: RunHeader,
     generation: int,
-    before: tuple[NewEvent, ...],
     told: dict[str, str],
+    before: tuple[NewEvent, ...] = (),
+    origin: int | None = None,
 ) -> Step:
+    """Return the step that closes everything of the run and begins to undo what its stages did."""
     key = StageKey(run_id=header.id, stage_id=UNDO, generation=generation)
     job = NewJob(
         key=key,
@@ -48,7 +48,7 @@ def _undoing(
         queue=DEFAULT_QUEUE,
         priority=header.priority,
         max_attempts=UNDO_RETRY.attempts,
-        origin=generation,
+        origin=generation if origin is None else origin,
     )
     return Step(
         run=RunPatch(status=RunStatus.COMPENSATING, failure=failure),

@@ -235,7 +235,9 @@ class Routing:
         mapped = self._definition.stages[split].mapped
         assert mapped is not None, "only a map splits"
         parts = Parts()
-        self._start(parts, Place(stage_id=mapped.body[0], turn=at.turn, depth=at.depth - len(mapped.body)), via=(split,))
+        self._start(
+            parts, Place(stage_id=mapped.body[0], turn=at.turn, depth=at.depth - len(mapped.body)), via=(split,)
+        )
         return Refill(window=mapped.limit, job=parts.jobs[0], event=parts.events[0])
 
     def _start(self, parts: Parts, at: Place, *, via: tuple[str, ...]) -> None:
@@ -255,9 +257,7 @@ class Routing:
         waits: tuple[NewWait, ...] = ()
         if spec.wait is not None:
             name = wait_name(spec.wait.name, spec=spec, item=at.item)
-            waits = (
-                NewWait(name=name, kind=WaitKind.PAYLOAD, timeout=spec.wait.timeout, reason=spec.wait.reason),
-            )
+            waits = (NewWait(name=name, kind=WaitKind.PAYLOAD, timeout=spec.wait.timeout, reason=spec.wait.reason),)
             timers, event = opening(key, waits)
             parts.timers.extend(timers)
             parts.events.append(event)
@@ -311,6 +311,8 @@ class Routing:
     def _behind(self, parts: Parts, at: Place, resolution: Resolution) -> None:
         graph, spec = self._graph, self._definition.stages[at.stage_id]
         if spec.mapped is not None:
+            if (spec.mapped.collect, at.turn) in self._kept:
+                return
             # Nothing was split, so the end of the map is skipped with it, not counted.
             self._skip(parts, attrs.evolve(at, stage_id=spec.mapped.collect), resolution)
             return
@@ -389,4 +391,3 @@ def opening(key: StageKey, waits: tuple[NewWait, ...]) -> tuple[list[NewTimer], 
         for wait in waits
     ]
     return timers, NewEvent(type=EventType.STAGE_WAITING, key=key, data={"waits": told})
-

@@ -1,0 +1,272 @@
+"""The decisions to do a finished run again, from one of its stages or from where it failed, in a new generation.
+
+What is kept is followed once more, edge by edge: whatever it leads to and is not kept begins again, and the gates of
+the new generation hear of everything that was resolved before. What is done again is superseded, never deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from holdfast.change import Change, Require, Resolution, RunPatch, Supersede
+from holdfast.decide.admit import deadline
+from holdfast.decide.ending import undoing
+from holdfast.decide.route import Place, Routing
+from holdfast.entities.definition import UNDO, Act, Definition
+from holdfast.entities.graph import Edge
+from holdfast.entities.run import TERMINAL_RUN, RunStatus
+from holdfast.entities.snapshot import RunSnapshot
+from holdfast.entities.stage import StageInstance, StageStatus
+from holdfast.errors import IllegalTransition, UnknownStage
+from holdfast.events import EventType, NewEvent
+
+#: A stage in a turn.
+At = tuple[str, int]
+
+
+@attrs.frozen(kw_only=True)
+class Again:
+    """The change-set of a rerun or retry and what it means for a person."""
+
+    change: Change
+    generation: int
+    #: Stages that are done again, in definition order.
+    stage_ids: tuple[str, ...]
+
+
+def rerun(snapshot: RunSnapshot, *, definition: Definition, stage_id: str) -> Again:
+    """Return the decision to do *stage_id* in its last turn again, and everything that does not lead to it.
+
+    Raises:
+        UnknownStage: If the workflow has no such stage.
+        IllegalTransition: If the run has not ended, or a stage before *stage_id* never completed.
+    """
+    run = snapshot.run
+    if stage_id not in definition.stages:
+        raise UnknownStage(stage_id, workflow_id=definition.id, known=tuple(definition.stages))
+    if run.status not in TERMINAL_RUN:
+        raise IllegalTransition(
+            f"Run {run.id}", source=run.status.value, target="rerun", hint="Cancel it first, or wait until it ends."
+        )
+    begin = definition.stages[stage_id].within or stage_id
+    newest = newest_of(snapshot.stages)
+    turn = max((one.key.turn for one in newest if one.key.stage_id == begin), default=0)
+    graph = definition.graph
+    kept = {
+        (one.key.stage_id, one.key.turn): one
+        for one in newest
+        if one.status in _DONE
+        and one.edge != ""
+        and graph.precedes(one.key.stage_id, one.key.turn, of=begin, of_turn=turn)
+    }
+    _require_led_to(begin, turn, snapshot=snapshot, definition=definition, kept=kept, asked=stage_id)
+    again = tuple(one for one in definition.stages if one != UNDO and not _is_all_kept(one, newest, kept))
+    generation = run.generation + 1
+    supersede = tuple(Supersede(stage_id=one, from_turn=_first_again(one, kept)) for one in definition.stages)
+    told = {"fromStage": stage_id, "generation": generation, "stages": _shown(again)}
+    return _opened(
+        snapshot,
+        definition,
+        routing=follow(kept.values(), snapshot=snapshot, definition=definition, generation=generation),
+        supersede=supersede,
+        told=NewEvent(type=EventType.RUN_RERUN, data=told),
+        again=again,
+    )
+
+
+def retry_run(snapshot: RunSnapshot, *, definition: Definition) -> Again:
+    """Return the decision to let a FAILED run go on from where it failed; what completed is kept.
+
+    Checkpoints and answered waits of what is done again stand, and its effects go under the same idempotency keys.
+
+    Raises:
+        IllegalTransition: If the run has not failed, or what its stages did has been undone.
+    """
+    run = snapshot.run
+    if run.status is not RunStatus.FAILED:
+        hint = "Only a FAILED run is retried; rerun a COMPLETED or CANCELLED one from one of its stages."
+        raise IllegalTransition(f"Run {run.id}", source=run.status.value, target="retry", hint=hint)
+    newest = newest_of(snapshot.stages)
+    generation = run.generation + 1
+    undo = next((one for one in newest if one.key.stage_id == UNDO), None)
+    if undo is not None:
+        return _undo_again(snapshot, undo, generation=generation)
+    kept = _kept_by_retry(newest, definition=definition)
+    redone = [one for one in newest if (one.key.stage_id, one.key.turn) not in kept]
+    origins = {(one.key.stage_id, one.key.turn, one.key.item): one.origin for one in redone}
+    again = tuple(one for one in definition.stages if any(stage.key.stage_id == one for stage in redone))
+    told = {"generation": generation, "stages": _shown(again)}
+    return _opened(
+        snapshot,
+        definition,
+        routing=follow(kept.values(), snapshot=snapshot, definition=definition, generation=generation, origins=origins),
+        supersede=tuple(Supersede(stage_id=one, completed=False) for one in again),
+        told=NewEvent(type=EventType.RUN_RETRIED, data=told),
+        again=again,
+    )
+
+
+def follow(
+    kept: Iterable[StageInstance],
+    *,
+    snapshot: RunSnapshot,
+    definition: Definition,
+    generation: int,
+    origins: Mapping[tuple[str, int, int], int] | None = None,
+) -> Routing:
+    """Return what follows from the *kept* instances and from the start, for all that is not kept."""
+    instances = sorted(kept, key=lambda one: one.key)
+    there = {(one.key.stage_id, one.key.turn) for one in instances}
+    routing = Routing(definition, snapshot.run.header, generation=generation, kept=there, origins=origins)
+    routing.begin()
+    for one in instances:
+        spec = definition.stages.get(one.key.stage_id)
+        if spec is None or spec.within is not None:
+            continue
+        place = Place(stage_id=one.key.stage_id, turn=one.key.turn, depth=one.depth)
+        if one.status is StageStatus.COMPLETED and spec.act is not Act.SPLIT:
+            edge = _edge_behind(one, definition)
+            if edge is not None:
+                routing.take(edge, place)
+        elif one.status is StageStatus.SKIPPED:
+            routing.leave(place, Resolution.SKIPPED)
+        elif one.status is StageStatus.FAILED and definition.absorbs(one.key.stage_id):
+            routing.leave(place, Resolution.FAILED)
+    return routing
+
+
+def newest_of(stages: Iterable[StageInstance]) -> list[StageInstance]:
+    """Return the newest generation of each stage, turn and item, in order of key."""
+    newest: dict[tuple[str, int, int], StageInstance] = {}
+    for one in sorted(stages, key=lambda stage: stage.key.generation):
+        newest[one.key.stage_id, one.key.turn, one.key.item] = one
+    return sorted(newest.values(), key=lambda one: one.key)
+
+
+_DONE = frozenset({StageStatus.COMPLETED, StageStatus.SKIPPED})
+
+
+def _edge_behind(one: StageInstance, definition: Definition) -> Edge | None:
+    if one.edge is None:
+        outgoing = definition.graph.outgoing[one.key.stage_id]
+        return outgoing[0] if outgoing else None
+    return definition.edge.get(one.edge)
+
+
+def _kept_by_retry(newest: list[StageInstance], *, definition: Definition) -> dict[At, StageInstance]:
+    graph = definition.graph
+    done = {(one.key.stage_id, one.key.turn): one for one in newest if one.status in _DONE and one.edge != ""}
+    roots = [one.key for one in newest if one.status not in _DONE or one.edge == ""]
+
+    def stays(one: StageInstance) -> bool:
+        stage_id, turn = one.key.stage_id, one.key.turn
+        spec = definition.stages.get(stage_id)
+        if spec is None:
+            return False
+        split = spec.within or (stage_id if spec.mapped is not None else None)
+        if split is not None:
+            # A map is kept as a whole or done again; its completed items are then taken as they are.
+            mapped = definition.stages[split].mapped
+            return mapped is not None and (mapped.collect, turn) in done
+        if one.status is StageStatus.COMPLETED:
+            return True
+        # What was skipped because of a failure may be taken now.
+        return not any(graph.precedes(root.stage_id, root.turn, of=stage_id, of_turn=turn) for root in roots)
+
+    return {at: one for at, one in done.items() if stays(one)}
+
+
+def _undo_again(snapshot: RunSnapshot, undo: StageInstance, *, generation: int) -> Again:
+    run = snapshot.run
+    if undo.status is StageStatus.COMPLETED:
+        hint = "What its stages did has been undone. Rerun it from its first stage."
+        raise IllegalTransition(f"Run {run.id}", source=run.status.value, target="retry", hint=hint)
+    told = {"generation": generation, "stages": [UNDO]}
+    step = undoing(
+        run.failure,
+        header=run.header,
+        generation=generation,
+        origin=undo.origin,
+        before=(NewEvent(type=EventType.RUN_RETRIED, data=told),),
+        told={"because": "retried"},
+    )
+    assert step.run is not None, "undoing moves the run"
+    change = Change(
+        run_id=run.id,
+        require=Require(statuses=TERMINAL_RUN, version=run.version),
+        step=attrs.evolve(step, run=attrs.evolve(step.run, generation=generation)),
+        supersede=(Supersede(stage_id=UNDO, completed=False),),
+    )
+    return Again(change=change, generation=generation, stage_ids=(UNDO,))
+
+
+def _opened(
+    snapshot: RunSnapshot,
+    definition: Definition,
+    *,
+    routing: Routing,
+    supersede: tuple[Supersede, ...],
+    told: NewEvent,
+    again: tuple[str, ...],
+) -> Again:
+    run = snapshot.run
+    generation = run.generation + 1
+    step = routing.parts.step(before=(told,))
+    patch = RunPatch(status=RunStatus.RUNNING, generation=generation)
+    change = Change(
+        run_id=run.id,
+        require=Require(statuses=TERMINAL_RUN, version=run.version),
+        step=attrs.evolve(step, run=step.run or patch, timers=(*deadline(definition), *step.timers)),
+        rules=routing.rules,
+        supersede=supersede,
+    )
+    return Again(change=change, generation=generation, stage_ids=again)
+
+
+def _require_led_to(
+    begin: str,
+    turn: int,
+    *,
+    snapshot: RunSnapshot,
+    definition: Definition,
+    kept: Mapping[At, StageInstance],
+    asked: str,
+) -> None:
+    graph = definition.graph
+    # What leads to the stage within its turn has to be done; stages of earlier turns are there anyway.
+    before = [one for one in definition.stages if begin in graph.reach[one]]
+    within = [one for one in before if definition.stages[one].within is None]
+    missing = [one for one in within if (one, graph.at(one, of=begin, turn=turn)) not in kept]
+    missing = [one for one in missing if not any(at[0] == one for at in kept)]
+    skipped = any(
+        one.key.stage_id == begin and one.status is StageStatus.SKIPPED and one.key.turn == turn
+        for one in newest_of(snapshot.stages)
+    )
+    if missing or skipped:
+        hint = (
+            f"Stages before it never completed: {', '.join(_shown(missing))}. Rerun from one of them."
+            if missing
+            else "It was skipped. Rerun from the stage whose edges decide about it."
+        )
+        raise IllegalTransition(
+            f"Run {snapshot.run.id}",
+            source=snapshot.run.status.value,
+            target=f'rerun from "{asked}"',
+            hint=hint,
+        )
+
+
+def _is_all_kept(stage_id: str, newest: list[StageInstance], kept: Mapping[At, StageInstance]) -> bool:
+    turns = [one.key.turn for one in newest if one.key.stage_id == stage_id]
+    return bool(turns) and all((stage_id, turn) in kept for turn in turns)
+
+
+def _first_again(stage_id: str, kept: Mapping[At, StageInstance]) -> int:
+    return 1 + max((turn for at, turn in kept if at == stage_id), default=-1)
+
+
+def _shown(stage_ids: Iterable[str]) -> list[str]:
+    """Return the stages that a person wrote."""
+    return [stage_id for stage_id in stage_ids if "~" not in stage_id]
