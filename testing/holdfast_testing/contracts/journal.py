@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from itertools import permutations
 from typing import Final
 
 import attrs
@@ -12,7 +11,6 @@ import pytest
 
 from holdfast.change import (
     ZERO,
-    Arrival,
     Change,
     Committed,
     Duplicate,
@@ -21,7 +19,12 @@ from holdfast.change import (
     Grant,
     NewAnnotation,
     NewCheckpoint,
+    NewGate,
+    NewItems,
     NewLog,
+    NewMessage,
+    NewToken,
+    Park,
     Requeue,
     Require,
     Step,
@@ -40,6 +43,7 @@ from holdfast_testing.contracts.samples import (
     MANY,
     SECOND,
     TTL,
+    answered,
     artifact,
     begin,
     commit,
@@ -51,17 +55,24 @@ from holdfast_testing.contracts.samples import (
     everything,
     failure,
     fence,
+    gate_rule,
     header,
     job,
     key,
+    made,
+    new_wait,
     noted,
     operation,
     payload,
     progress,
+    reach,
+    reaching,
     ready_event,
     refuse,
     rerun,
+    reserved,
     run_id,
+    sent,
     settled,
     stand,
     started,
@@ -79,32 +90,25 @@ COMPLETED: Final = Finish(status=StageStatus.COMPLETED, output=payload('"done"')
 NOW_LATER: Final = START + timedelta(seconds=3)
 
 
-def arrival(gate: str, *, arity: int = 2, generation: int = 1, step: Step | None = None) -> Arrival:
-    """Return an arrival whose gate readies stage c when it opens."""
-    new = job(key("c", generation=generation))
-    step = Step(jobs=(new,), events=(ready_event(new.key),)) if step is None else step
-    return Arrival(gate=gate, generation=generation, arity=arity, step=step)
-
-
-def arriving(*arrivals: Arrival) -> Change:
-    """Return a change-set of nothing but arrivals in the first run."""
-    return Change(run_id=run_id(), arrivals=arrivals)
-
-
 def laden(change: Change) -> Change:
     """Return *change* with something added to every collection it has."""
-    new = job(key("laden", run=1))
+    new = attrs.evolve(job(key("laden", run=1)), waits=(new_wait("laden"),))
     step = attrs.evolve(
         change.step,
         jobs=(*change.step.jobs, new),
+        skips=(key("left out"),),
+        gates=(NewGate(gate="made", generation=1, turn=0, arity=3),),
+        items=NewItems(key=key("a"), payloads=(payload("1"),)),
         timers=(deadline("laden"),),
+        cancels=("none",),
         events=(*change.step.events, ready_event(new.key)),
     )
     log = NewLog(key=key(), attempt=1, level="info", message="hello", data={"n": 1}, at=START)
     return attrs.evolve(
-        change,
-        step=step,
-        arrivals=(arrival("g1", arity=1), arrival("g2", arity=2)),
+        reaching(attrs.evolve(change, step=step), gate_rule("g1", arity=1), gate_rule("g2")),
+        messages=(*change.messages, NewMessage(name="laden too", payload=payload("1"))),
+        tokens=(NewToken(hash="1" * 64, name="laden", lifetime=HOUR),),
+        patch={"laden": [1]},
         artifacts=(artifact(),),
         checkpoints=(NewCheckpoint(key=key("a"), name="n", result=payload("1")),),
         annotations=(NewAnnotation(name="who", value="me"),),
@@ -124,6 +128,17 @@ def _lost_lease(persistence: Persistence) -> Change:
     return settled(lease, COMPLETED)
 
 
+def _kept_message(persistence: Persistence) -> Change:
+    stand(persistence, sent())
+    return sent()
+
+
+def _held_key(persistence: Persistence) -> Change:
+    begin(persistence, run=2)
+    stand(persistence, reserved(take(persistence, key(run=2))))
+    return reserved(take(persistence))
+
+
 #: Every way to be refused, as what prepares the store, with run 1 begun, and returns the change-set.
 REFUSED: Final[dict[str, Callable[[Persistence], Change]]] = {
     "known operation": _known_operation,
@@ -133,6 +148,9 @@ REFUSED: Final[dict[str, Callable[[Persistence], Change]]] = {
     "wrong status": lambda _: noted(require=Require(statuses=frozenset({RunStatus.PENDING}))),
     "wrong version": lambda _: noted(require=Require(statuses=LIVE_RUN, version=1)),
     "no such timer": lambda _: attrs.evolve(noted(), fired="none"),
+    "no such wait": lambda _: answered("none"),
+    "kept message": _kept_message,
+    "held key": _held_key,
 }
 
 
@@ -160,6 +178,8 @@ class JournalContract:
         refuse(persistence, change)
         assert everything(persistence, 1, 99) == before
         assert run_sync(persistence.find_operation(tenant="acme", scope="operation", key="laden")) is None
+        assert run_sync(persistence.find_token("1" * 64)) is None
+        assert run_sync(persistence.find_message(run_id(), "laden too")) is None
 
     @pytest.mark.parametrize("why", REFUSED)
     def test_refused_does_not_disturb_the_others(self, persistence: Persistence, why: str) -> None:
@@ -167,12 +187,12 @@ class JournalContract:
         begin(persistence)
         change = laden(REFUSED[why](persistence))
         version = the_run(persistence).version
-        first, refused, third, fourth = commit(persistence, noted(), change, noted(), created(2))
+        first, refused, third, fourth = commit(persistence, noted(), change, noted(), created(3))
         assert first == Committed(version=version + 1)
         assert not isinstance(refused, Committed)
         assert third == Committed(version=version + 2)
         assert fourth == Committed(version=1)
-        assert the_run(persistence, 2).status is RunStatus.PENDING
+        assert the_run(persistence, 3).status is RunStatus.PENDING
 
     def test_later_sees_earlier_of_the_same_call(self, persistence: Persistence) -> None:
         """A run may be created, started, stepped and ended by four change-sets of one call."""
@@ -563,97 +583,6 @@ class JournalContract:
         assert the_stage(persistence) == before
         stand(persistence, completed(lease))
 
-    # Arrivals and gates.
-
-    def test_arrivals_count_until_the_arity(self, persistence: Persistence) -> None:
-        """Arrivals short of the arity are counted and open nothing; the last one opens the gate."""
-        begin(persistence)
-        for number in (1, 2):
-            assert stand(persistence, arriving(arrival("g", arity=3))).opened == ()
-            assert the_snapshot(persistence).arrivals == {"g": number}
-        assert run_sync(persistence.find_stage(key("c"))) is None
-        assert stand(persistence, arriving(arrival("g", arity=3))).opened == ("g",)
-        assert the_snapshot(persistence).arrivals == {}
-        assert the_stage(persistence, key("c")).status is StageStatus.READY
-
-    def test_an_opened_gate_stays_open(self, persistence: Persistence) -> None:
-        """An arrival beyond the arity opens nothing again."""
-        begin(persistence)
-        stand(persistence, arriving(arrival("g")), arriving(arrival("g")))
-        assert stand(persistence, arriving(arrival("g"))).opened == ()
-        assert stand(persistence, arriving(arrival("g"))).opened == ()
-
-    def test_a_gate_of_arity_one_opens_at_once(self, persistence: Persistence) -> None:
-        """A gate of one source opens with its first arrival."""
-        begin(persistence)
-        assert stand(persistence, arriving(arrival("g", arity=1))).opened == ("g",)
-
-    @pytest.mark.parametrize("order", list(permutations(("a", "b", "d"))))
-    def test_siblings_in_one_call_open_the_gate_once(self, persistence: Persistence, order: tuple[str, ...]) -> None:
-        """Siblings that complete in one call open their gate exactly once, with the last of them, in every order."""
-        begin(persistence, "a", "b", "d")
-        leases = {lease.key.stage_id: lease for lease in take_all(persistence)}
-        changes = [attrs.evolve(completed(leases[name]), arrivals=(arrival("g", arity=3),)) for name in order]
-        outcomes = commit(persistence, *changes)
-        assert [getattr(outcome, "opened", None) for outcome in outcomes] == [(), (), ("g",)]
-        events = [event for event in events_of(persistence) if event.key == key("c")]
-        assert [event.type for event in events] == [EventType.STAGE_READY]
-        assert events[0].number == len(events_of(persistence))
-
-    @pytest.mark.parametrize("order", list(permutations(("a", "b", "d"))))
-    def test_siblings_one_after_another_open_the_gate_once(
-        self, persistence: Persistence, order: tuple[str, ...]
-    ) -> None:
-        """Siblings that complete one after another open their gate exactly once, in every order."""
-        begin(persistence, "a", "b", "d")
-        leases = {lease.key.stage_id: lease for lease in take_all(persistence)}
-        opened: list[tuple[str, ...]] = []
-        for name in order:
-            change = attrs.evolve(completed(leases[name]), arrivals=(arrival("g", arity=3),))
-            opened.append(stand(persistence, change).opened)
-        assert opened == [(), (), ("g",)]
-
-    def test_a_lost_arrival_does_not_count(self, persistence: Persistence) -> None:
-        """An arrival whose change-set is refused does not bring its gate nearer to opening."""
-        begin(persistence, "a", "b")
-        lease = take(persistence)
-        change = attrs.evolve(completed(lease), arrivals=(arrival("g"),))
-        first, second = commit(persistence, change, change)
-        assert isinstance(first, Committed)
-        assert isinstance(second, LeaseLost)
-        assert the_snapshot(persistence).arrivals == {"g": 1}
-
-    def test_several_gates_in_one_change(self, persistence: Persistence) -> None:
-        """A change-set may arrive at several gates and open some of them; they are told in the order of arrivals."""
-        begin(persistence)
-        stand(persistence, arriving(arrival("g2"), arrival("g3", arity=3)))
-        steps = [Step(events=(progress(text=name),)) for name in ("first", "second", "third", "fourth")]
-        change = arriving(
-            arrival("g1", arity=1, step=steps[0]),
-            arrival("g2", arity=2, step=steps[1]),
-            arrival("g3", arity=3, step=steps[2]),
-            arrival("g4", arity=1, step=steps[3]),
-        )
-        assert stand(persistence, change).opened == ("g1", "g2", "g4")
-        assert [event.data["message"] for event in events_of(persistence)[-3:]] == ["first", "second", "fourth"]
-        assert the_snapshot(persistence).arrivals == {"g3": 2}
-
-    def test_gates_of_two_runs_are_two_gates(self, persistence: Persistence) -> None:
-        """Arrivals at gates of one id in two runs do not add up."""
-        begin(persistence)
-        begin(persistence, run=2)
-        none = Step()
-        stand(persistence, arriving(arrival("g", step=none)))
-        other = attrs.evolve(arriving(arrival("g", step=none)), run_id=run_id(2))
-        assert stand(persistence, other).opened == ()
-
-    def test_gates_of_two_generations_are_two_gates(self, persistence: Persistence) -> None:
-        """Arrivals at gates of one id in two generations do not add up."""
-        begin(persistence)
-        stand(persistence, arriving(arrival("g")))
-        assert stand(persistence, arriving(arrival("g", generation=2))).opened == ()
-        assert the_snapshot(persistence).arrivals == {"g": 1}
-
     # Steps: jobs, timers, the move of the run.
 
     def test_a_new_job_is_ready(self, persistence: Persistence) -> None:
@@ -707,8 +636,8 @@ class JournalContract:
         assert [event.type for event in events_of(persistence)[-2:]] == [told[0].type, told[1].type]
 
     def test_instances_of_one_stage_are_told_apart(self, persistence: Persistence) -> None:
-        """Instances that differ in item or generation alone are different jobs."""
-        keys = [key(), key(item=1), key(generation=2), key(generation=2, item=1)]
+        """Instances that differ in item, turn or generation alone are different jobs."""
+        keys = [key(), key(item=1), key(turn=1), key(generation=2), key(generation=2, turn=1, item=1)]
         stand(persistence, created(), started(jobs=[job(at) for at in keys]))
         assert {lease.key for lease in take_all(persistence)} == set(keys)
 
@@ -787,12 +716,14 @@ class JournalContract:
         assert (run.status, run.started_at, run.finished_at) == (RunStatus.CANCELLED, None, START)
 
     def test_a_gate_step_may_end_the_run(self, persistence: Persistence) -> None:
-        """The step of an opened gate may be the move that ends the run."""
+        """The step of an opened gate may end the run, with the outputs of the stages that led there."""
         begin(persistence, "a", "b")
         leases = take_all(persistence)
-        final = ended(status=RunStatus.COMPLETED, output_of=("a", "b")).step
+        rule = gate_rule(opens=ended(status=RunStatus.COMPLETED, output_of=("a", "b", "c")).step)
         for lease in leases:
-            stand(persistence, attrs.evolve(completed(lease), arrivals=(arrival("g", step=final),)))
+            change = reaching(completed(lease), rule)
+            arrival = reach(rule, source=lease.key.stage_id)
+            stand(persistence, attrs.evolve(change, step=attrs.evolve(change.step, arrivals=(arrival,))))
         run = the_run(persistence)
         assert (run.status, run.output_of) == (RunStatus.COMPLETED, ("a", "b"))
 
@@ -813,8 +744,8 @@ class JournalContract:
     def test_events_of_the_step_come_before_those_of_gates(self, persistence: Persistence) -> None:
         """The step's own events precede those of the gates it opens."""
         begin(persistence)
-        gate = arrival("g", arity=1, step=Step(events=(progress(text="gate"),)))
-        stand(persistence, attrs.evolve(noted(), step=Step(events=(progress(text="own"),)), arrivals=(gate,)))
+        rule = gate_rule(arity=1, opens=Step(events=(progress(text="gate"),)))
+        stand(persistence, reaching(Change(run_id=run_id(), step=Step(events=(progress(text="own"),))), rule))
         assert [event.data["message"] for event in events_of(persistence)[-2:]] == ["own", "gate"]
 
     def test_parity_089_events_keep_their_order_and_data(self, persistence: Persistence) -> None:
@@ -833,9 +764,9 @@ class JournalContract:
         assert [event.type for event in events_of(persistence)[-len(told) :]] == list(EventType)
 
     def test_events_keep_the_whole_key(self, persistence: Persistence) -> None:
-        """An event about a stage instance names its generation and item; one about the run has no key."""
+        """An event about a stage instance names its generation, turn and item; one about the run has no key."""
         begin(persistence)
-        at = key("b", generation=3, item=17)
+        at = key("b", generation=3, turn=5, item=17)
         told = (progress(at=at), NewEvent(type=EventType.RUN_STARTED))
         stand(persistence, Change(run_id=run_id(), step=Step(events=told)))
         assert [event.key for event in events_of(persistence)[-2:]] == [at, None]
@@ -951,7 +882,7 @@ class JournalContract:
             Change(run_id=run_id()),
             attrs.evolve(noted(), fence=fence(lease)),
             completed(lease),
-            arriving(arrival("g", arity=1), arrival("h", arity=3)),
+            reaching(Change(run_id=run_id()), gate_rule("g", arity=1), gate_rule("h", arity=3)),
             ended(),
         )
         for step, change in enumerate(changes, version + 2):
@@ -1024,7 +955,7 @@ class JournalContract:
 
     def test_the_end_drops_timers_and_gates(self, persistence: Persistence, clock: FakeClock) -> None:
         """When a run ends, its timers and its gates vanish."""
-        stand(persistence, created(), started(timers=[deadline()]), arriving(arrival("g")))
+        stand(persistence, created(), started(timers=[deadline()]), reaching(noted(), gate_rule()))
         stand(persistence, ended())
         assert the_snapshot(persistence).arrivals == {}
         clock.advance(2 * HOUR)
@@ -1087,11 +1018,11 @@ class JournalContract:
         """A lease of the generation before the rerun stays lost, and its arrival counts nowhere."""
         begin(persistence)
         lease = take(persistence)
-        stand(persistence, arriving(arrival("g")), ended(), rerun())
-        late = attrs.evolve(completed(lease), arrivals=(arrival("g", generation=2),))
-        assert isinstance(refuse(persistence, late), LeaseLost)
+        rule = gate_rule(generation=2)
+        stand(persistence, reaching(noted(), gate_rule()), ended(), rerun())
+        assert isinstance(refuse(persistence, reaching(completed(lease), rule)), LeaseLost)
         assert the_snapshot(persistence).arrivals == {}
-        assert stand(persistence, arriving(arrival("g", generation=2))).opened == ()
+        assert made(stand(persistence, reaching(noted(), rule))) == []
 
     def test_parity_083_annotations_outlive_a_rerun(self, persistence: Persistence) -> None:
         """What was noted about an instance stays after a rerun superseded it."""
@@ -1193,10 +1124,11 @@ class JournalContract:
             Finish(status=StageStatus.FAILED, failure=failure()),
             Requeue(delay=HOUR, attempt=1),
             Suspend(state=payload(), delay=HOUR, give_up_after=HOUR),
+            Park(waits=(new_wait(),)),
         ],
-        ids=["completed", "failed", "requeued", "suspended"],
+        ids=["completed", "failed", "requeued", "suspended", "parked"],
     )
-    def test_settled_by_its_holder(self, persistence: Persistence, settle: Finish | Requeue | Suspend) -> None:
+    def test_settled_by_its_holder(self, persistence: Persistence, settle: Finish | Requeue | Suspend | Park) -> None:
         """A lease that its holder settled is settled, and an earlier or later epoch is not."""
         begin(persistence)
         lease = take(persistence)

@@ -11,6 +11,7 @@ from holdfast.driving import run_sync
 from holdfast.errors import StoreUnavailable
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.queries import RunFilter
+from holdfast_testing.contracts.gates import GatesContract
 from holdfast_testing.contracts.journal import JournalContract
 from holdfast_testing.contracts.outbox import OutboxContract
 from holdfast_testing.contracts.queries import QueriesContract
@@ -28,6 +29,14 @@ CALLS: Final[dict[str, Callable[[Persistence], Coroutine[Any, Any, object]]]] = 
     "find_stage": lambda store: store.find_stage(key()),
     "get_outputs": lambda store: store.get_outputs(run_id(), ("a",)),
     "list_artifacts": lambda store: store.list_artifacts(run_id()),
+    "list_item_outputs": lambda store: store.list_item_outputs(key(), after=-1, limit=MANY),
+    "find_item": lambda store: store.find_item(key()),
+    "get_state": lambda store: store.get_state(run_id()),
+    "list_waits": lambda store: store.list_waits(key(), since=1),
+    "list_named_waits": lambda store: store.list_named_waits(run_id(), "w"),
+    "find_token": lambda store: store.find_token("0" * 64),
+    "find_message": lambda store: store.find_message(run_id(), "w"),
+    "list_run_waits": lambda store: store.list_run_waits(run_id(), limit=MANY),
     "find_checkpoint": lambda store: store.find_checkpoint(key(), name="n"),
     "list_pending": lambda store: store.list_pending(limit=MANY, known=KNOWN),
     "lease": lambda store: store.lease(wanted()),
@@ -50,7 +59,9 @@ CALLS: Final[dict[str, Callable[[Persistence], Coroutine[Any, Any, object]]]] = 
 }
 
 
-class PersistenceContract(JournalContract, SnapshotsContract, WorkContract, OutboxContract, QueriesContract):
+class PersistenceContract(
+    JournalContract, GatesContract, SnapshotsContract, WorkContract, OutboxContract, QueriesContract
+):
     """What every store must do; ask for it with two fixtures.
 
     `persistence` is a fresh, opened store and `clock` the `FakeClock` that is the store's own clock.

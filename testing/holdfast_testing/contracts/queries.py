@@ -7,9 +7,10 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from holdfast.change import ZERO, Change, Grant, NewAnnotation, NewLog, Requeue, Require, RunPatch, Step
+from holdfast.change import ZERO, Grant, NewAnnotation, NewLog, Park, Requeue
 from holdfast.driving import run_sync
 from holdfast.entities.run import RunStatus
+from holdfast.entities.wait import WaitStatus
 from holdfast.ports.outbox import Delivery
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.queries import Counts, RunFilter
@@ -20,6 +21,7 @@ from holdfast_testing.contracts.samples import (
     SECOND,
     SINK,
     TTL,
+    answered,
     begin,
     completed,
     created,
@@ -29,6 +31,7 @@ from holdfast_testing.contracts.samples import (
     header,
     job,
     key,
+    moved,
     noted,
     rerun,
     run_id,
@@ -40,9 +43,10 @@ from holdfast_testing.contracts.samples import (
     take_all,
     the_run,
     the_stage,
+    wait_for,
 )
 
-NOTHING = Counts(runs={}, ready=0, leased=0, suspended=0, expired=0, undelivered=0, parked=0)
+NOTHING = Counts(runs={}, ready=0, leased=0, suspended=0, waiting=0, expired=0, undelivered=0, parked=0)
 
 
 class QueriesContract:
@@ -116,6 +120,15 @@ class QueriesContract:
         heads = [header(1), header(2, workflow="x"), header(3, version="2"), header(4, workflow="review2")]
         stand(persistence, *(created(head=head) for head in heads))
         assert self._runs(persistence, RunFilter(workflow_id="review")) == [3, 1]
+
+    def test_runs_by_parent(self, persistence: Persistence) -> None:
+        """A filter by parent lists the runs that it started, live or not, and no others."""
+        heads = [attrs.evolve(header(number), parent_id=run_id(parent)) for number, parent in ((2, 1), (3, 2), (4, 1))]
+        stand(persistence, created(1), *(created(head=head) for head in heads))
+        stand(persistence, started(2, jobs=[]), ended(2))
+        assert self._runs(persistence, RunFilter(parent_id=run_id(1))) == [4, 2]
+        assert self._runs(persistence, RunFilter(parent_id=run_id(1)), before=run_id(4)) == [2]
+        assert self._runs(persistence, RunFilter(parent_id=run_id(4))) == []
 
     def test_runs_by_idempotency_key(self, persistence: Persistence) -> None:
         """A filter by idempotency key lists the runs that were created with it."""
@@ -225,6 +238,30 @@ class QueriesContract:
         assert lines(0) == []
         assert list(run_sync(persistence.list_logs(run_id(3), limit=MANY))) == []
 
+    # list_run_waits
+
+    def test_waits_are_the_newest_in_order_of_opening(self, persistence: Persistence, clock: FakeClock) -> None:
+        """The newest *limit* waits of the run are listed in the order they were opened, whatever became of them."""
+        begin(persistence, "a", "b")
+        begin(persistence, run=2)
+        wait_for(persistence, "z", "a")
+        clock.advance("1s")
+        wait_for(persistence, "m", "a", at=key("b"))
+        wait_for(persistence, "other", at=key(run=2))
+        stand(persistence, answered("z"))
+
+        def names(limit: int, number: int = 1) -> list[tuple[str, str, WaitStatus]]:
+            found = run_sync(persistence.list_run_waits(run_id(number), limit=limit))
+            return [(wait.key.stage_id, wait.name, wait.status) for wait in found]
+
+        resolved, opened = WaitStatus.RESOLVED, WaitStatus.OPEN
+        everything = [("a", "z", resolved), ("a", "a", opened), ("b", "m", opened), ("b", "a", opened)]
+        assert names(MANY) == everything
+        assert names(3) == everything[1:]
+        assert names(0) == names(MANY, 3) == []
+        stand(persistence, ended())
+        assert [status for _, _, status in names(MANY)] == [resolved, *[WaitStatus.CLOSED] * 3]
+
     # list_annotations
 
     def test_parity_144_annotations_are_the_oldest_in_order(self, persistence: Persistence) -> None:
@@ -295,6 +332,29 @@ class QueriesContract:
         stand(persistence, attrs.evolve(noted(), fired="deadline"))
         assert self._orphans(persistence) == [run_id()]
 
+    def test_an_open_wait_is_ahead(self, persistence: Persistence) -> None:
+        """An OPEN wait keeps its run from being an orphan, also while the run is PAUSED; an ended one does not."""
+        begin(persistence)
+        wait_for(persistence)
+        assert self._orphans(persistence) == []
+        stand(persistence, moved(status=RunStatus.PAUSED))
+        assert self._orphans(persistence) == []
+        stand(persistence, answered(), moved(status=RunStatus.RUNNING))
+        stand(persistence, completed(take(persistence)))
+        assert self._orphans(persistence) == [run_id()]
+
+    def test_a_job_that_waits_for_nothing_is_not_ahead(self, persistence: Persistence) -> None:
+        """A WAITING job whose wait was ended without it does not advance its run."""
+        begin(persistence, "a", "b")
+        for name in "ab":
+            wait_for(persistence, name, at=key(name))
+        stand(persistence, answered("a"))
+        stand(persistence, completed(take(persistence)))
+        assert self._orphans(persistence) == []
+        stand(persistence, answered("b", at=key("b")))
+        stand(persistence, settled(take(persistence, key("b")), Park(waits=())))
+        assert self._orphans(persistence) == [run_id()]
+
     def test_orphans_are_at_most_limit(self, persistence: Persistence) -> None:
         """At most *limit* orphans are listed."""
         for number in range(1, 4):
@@ -350,16 +410,23 @@ class QueriesContract:
         assert RunStatus.CANCELLED not in self._count(persistence).runs
 
     def test_count_of_waiting_runs(self, persistence: Persistence) -> None:
-        """A run may go to WAITING and back."""
-        begin(persistence)
-        for status, required in ((RunStatus.WAITING, RunStatus.RUNNING), (RunStatus.RUNNING, RunStatus.WAITING)):
-            move = Change(
-                run_id=run_id(),
-                require=Require(statuses=frozenset({required})),
-                step=Step(run=RunPatch(status=status)),
-            )
-            stand(persistence, move)
-            assert self._count(persistence).runs == {status: 1}
+        """A run counts as WAITING while all its live jobs wait, and so do they; then as RUNNING again."""
+        begin(persistence, "a", "b")
+        for name in "ab":
+            wait_for(persistence, at=key(name))
+        assert self._count(persistence).runs == {RunStatus.WAITING: 1}
+        assert self._jobs(persistence) == {"ready": 0, "leased": 0, "suspended": 0, "waiting": 2, "expired": 0}
+        stand(persistence, answered(at=key("b")))
+        assert self._count(persistence).runs == {RunStatus.RUNNING: 1}
+        assert self._jobs(persistence) == {"ready": 1, "leased": 0, "suspended": 0, "waiting": 1, "expired": 0}
+
+    def test_jobs_of_a_paused_run_are_not_ready(self, persistence: Persistence) -> None:
+        """Jobs of a PAUSED run are not due and so not counted as ready; those of other runs are."""
+        begin(persistence, "a", "b")
+        begin(persistence, run=2)
+        take(persistence)
+        stand(persistence, moved(status=RunStatus.PAUSED))
+        assert self._jobs(persistence) == {"ready": 1, "leased": 1, "suspended": 0, "waiting": 0, "expired": 0}
 
     def test_count_of_jobs(self, persistence: Persistence, clock: FakeClock) -> None:
         """Ready counts READY jobs that are due; leased and suspended count all of them, polls in both."""
@@ -377,16 +444,16 @@ class QueriesContract:
             ),
         )
         suspended(persistence)
-        assert self._jobs(persistence) == {"ready": 1, "leased": 2, "suspended": 1, "expired": 0}
+        assert self._jobs(persistence) == {"ready": 1, "leased": 2, "suspended": 1, "waiting": 0, "expired": 0}
         clock.advance("1s")
         take(persistence)
-        assert self._jobs(persistence) == {"ready": 1, "leased": 3, "suspended": 1, "expired": 0}
+        assert self._jobs(persistence) == {"ready": 1, "leased": 3, "suspended": 1, "waiting": 0, "expired": 0}
         clock.advance(HOUR)
-        assert self._jobs(persistence) == {"ready": 2, "leased": 3, "suspended": 1, "expired": 3}
+        assert self._jobs(persistence) == {"ready": 2, "leased": 3, "suspended": 1, "waiting": 0, "expired": 3}
         stand(persistence, ended(2))
-        assert self._jobs(persistence) == {"ready": 0, "leased": 1, "suspended": 1, "expired": 1}
+        assert self._jobs(persistence) == {"ready": 0, "leased": 1, "suspended": 1, "waiting": 0, "expired": 1}
         stand(persistence, ended(1))
-        assert self._jobs(persistence) == {"ready": 0, "leased": 0, "suspended": 0, "expired": 0}
+        assert self._jobs(persistence) == {"ready": 0, "leased": 0, "suspended": 0, "waiting": 0, "expired": 0}
 
     def _jobs(self, persistence: Persistence) -> dict[str, int]:
         counts = self._count(persistence)
@@ -394,6 +461,7 @@ class QueriesContract:
             "ready": counts.ready,
             "leased": counts.leased,
             "suspended": counts.suspended,
+            "waiting": counts.waiting,
             "expired": counts.expired,
         }
 
@@ -402,7 +470,7 @@ class QueriesContract:
         begin(persistence, "a", "b")
         for lease in take_all(persistence):
             stand(persistence, completed(lease))
-        assert self._jobs(persistence) == {"ready": 0, "leased": 0, "suspended": 0, "expired": 0}
+        assert self._jobs(persistence) == {"ready": 0, "leased": 0, "suspended": 0, "waiting": 0, "expired": 0}
 
     def test_count_of_streams(self, persistence: Persistence) -> None:
         """Streams with undelivered events are counted for every sink that has asked, parked ones apart."""

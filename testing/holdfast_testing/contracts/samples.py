@@ -7,32 +7,45 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+import attrs
+
 from holdfast.change import (
+    ACTIVE,
     PENDING,
-    RUNNING,
     ZERO,
+    Answer,
+    Arrival,
     Change,
     Committed,
     Fence,
     Finish,
     Grant,
     NewJob,
+    NewMessage,
     NewRun,
     NewTimer,
+    NewWait,
+    Park,
     Refusal,
     Requeue,
     Require,
+    Reservation,
+    Resolution,
+    Rule,
     RunPatch,
     Step,
+    Supersede,
     Suspend,
 )
 from holdfast.driving import run_sync
+from holdfast.entities.keyed import KeyScope
 from holdfast.entities.operation import OPERATION_SCOPE, OperationRecord
 from holdfast.entities.payload import Artifact, Payload
 from holdfast.entities.run import TERMINAL_RUN, Failure, Run, RunHeader, RunStatus
 from holdfast.entities.snapshot import RunSnapshot
 from holdfast.entities.stage import Lease, StageInstance, StageKey, StageStatus
 from holdfast.entities.timer import TimerKind
+from holdfast.entities.wait import Wait, WaitKind, WaitStatus
 from holdfast.events import Event, EventType, NewEvent
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.queries import RunFilter
@@ -54,9 +67,9 @@ def run_id(number: int = 1) -> str:
     return f"01940000-0000-7000-8000-{number:012d}"
 
 
-def key(stage_id: str = "a", *, run: int = 1, generation: int = 1, item: int = 0) -> StageKey:
+def key(stage_id: str = "a", *, run: int = 1, generation: int = 1, turn: int = 0, item: int = 0) -> StageKey:
     """Return the key of a stage instance of the *run*-th run."""
-    return StageKey(run_id=run_id(run), stage_id=stage_id, generation=generation, item=item)
+    return StageKey(run_id=run_id(run), stage_id=stage_id, generation=generation, turn=turn, item=item)
 
 
 def payload(text: str = "null") -> Payload:
@@ -138,7 +151,7 @@ def progress(number: int = 1, *, at: StageKey | None = None, text: str = "on it"
     return NewEvent(type=EventType.STAGE_PROGRESS, key=at or key(run=number), data={"message": text})
 
 
-def noted(number: int = 1, *, require: Require = RUNNING, events: int = 1) -> Change:
+def noted(number: int = 1, *, require: Require = ACTIVE, events: int = 1) -> Change:
     """Return a change-set that only appends *events* events to a run."""
     told = tuple(progress(number, text=f"step {n}") for n in range(events))
     return Change(run_id=run_id(number), require=require, step=Step(events=told))
@@ -169,7 +182,7 @@ def fence(lease: Lease, *, expired: bool = False) -> Fence:
 
 
 def settled(
-    lease: Lease, settle: Finish | Requeue | Suspend, *, step: Step | None = None, expired: bool = False
+    lease: Lease, settle: Finish | Requeue | Suspend | Park, *, step: Step | None = None, expired: bool = False
 ) -> Change:
     """Return the change-set that settles *lease* so, with one event unless *step* is given."""
     step = Step(events=(progress(at=lease.key),)) if step is None else step
@@ -206,8 +219,105 @@ def rerun(number: int = 1, *, generation: int = 2, supersede: tuple[str, ...] = 
             jobs=(new,),
             events=(NewEvent(type=EventType.RUN_RERUN, data={"generation": generation}), ready_event(new.key)),
         ),
-        supersede=supersede,
+        supersede=tuple(Supersede(stage_id=stage_id) for stage_id in supersede),
     )
+
+
+def moved(number: int = 1, *, status: RunStatus, require: Require = ACTIVE) -> Change:
+    """Return the change-set that moves a run to a status in which it does not end, without an event."""
+    return Change(run_id=run_id(number), require=require, step=Step(run=RunPatch(status=status)))
+
+
+def gate_rule(
+    gate: str = "g", *, arity: int | None = 2, generation: int = 1, turn: int = 0, opens: Step | None = None
+) -> Rule:
+    """Return the rule of a gate that readies stage c when it opens, unless *opens* says otherwise."""
+    new = job(key("c", generation=generation, turn=turn))
+    opens = Step(jobs=(new,), events=(ready_event(new.key),)) if opens is None else opens
+    return Rule(gate=gate, generation=generation, turn=turn, arity=arity, opens=opens)
+
+
+def rule_id(rule: Rule) -> str:
+    """Return the id under which the samples put a rule into a change-set."""
+    return f"rule {rule.gate} {rule.generation} {rule.turn}"
+
+
+def rules(*given: Rule) -> dict[str, Rule]:
+    """Return the rules by id."""
+    return {rule_id(rule): rule for rule in given}
+
+
+def reach(rule: Rule, resolution: Resolution = Resolution.TAKEN, *, source: str | None = None) -> Arrival:
+    """Return the arrival of an edge at the gate of the rule."""
+    return Arrival(gate=rule_id(rule), resolution=resolution, source=source)
+
+
+def reaching(change: Change, *given: Rule) -> Change:
+    """Return *change* with a TAKEN edge into the gate of each of the rules added to it, in order."""
+    arrivals = (*change.step.arrivals, *(reach(rule) for rule in given))
+    step = attrs.evolve(change.step, arrivals=arrivals)
+    return attrs.evolve(change, step=step, rules={**change.rules, **rules(*given)})
+
+
+def made(outcome: Committed | Refusal) -> list[str]:
+    """Return the stages that the arrivals of a change-set made live, in order; it must stand."""
+    assert isinstance(outcome, Committed), outcome
+    return [new.key.stage_id for step in outcome.steps for new in step.jobs]
+
+
+def new_wait(name: str = "w", *, kind: WaitKind = WaitKind.PAYLOAD, timeout: timedelta | None = None) -> NewWait:
+    """Return a wait to be opened."""
+    return NewWait(name=name, kind=kind, timeout=timeout, reason=f"for {name}")
+
+
+def parked(lease: Lease, *names: str) -> Change:
+    """Return the change-set that parks the leased job until one of the waits is answered, by default w."""
+    waits = tuple(new_wait(name) for name in names or ("w",))
+    told = tuple(
+        NewEvent(type=EventType.STAGE_WAITING, key=lease.key, data={"name": new.name, "kind": new.kind.value})
+        for new in waits
+    )
+    return settled(lease, Park(waits=waits), step=Step(events=told))
+
+
+def wait_for(persistence: Persistence, *names: str, at: StageKey | None = None) -> None:
+    """Lease a job and park it until one of the waits is answered, by default w."""
+    stand(persistence, parked(take(persistence, at), *names))
+
+
+def answered(name: str = "w", *, at: StageKey | None = None, text: str = '"yes"') -> Change:
+    """Return the change-set that answers a wait of an instance."""
+    at = at or key()
+    answer = Answer(key=at, name=name, status=WaitStatus.RESOLVED, payload=payload(text), actor="user:7")
+    told = NewEvent(type=EventType.STAGE_RESUMED, key=at, data={"name": name})
+    return Change(run_id=at.run_id, answers=(answer,), step=Step(events=(told,)))
+
+
+def expired(name: str = "w", *, at: StageKey | None = None) -> Change:
+    """Return the change-set that ends a wait whose limit was reached."""
+    at = at or key()
+    answer = Answer(key=at, name=name, status=WaitStatus.EXPIRED)
+    told = NewEvent(type=EventType.STAGE_WAIT_EXPIRED, key=at, data={"name": name})
+    return Change(run_id=at.run_id, answers=(answer,), step=Step(events=(told,)))
+
+
+def sent(name: str = "w", *, number: int = 1, text: str = '"early"', require: Require = ACTIVE) -> Change:
+    """Return the change-set that keeps a payload for a wait which is not open yet."""
+    message = NewMessage(name=name, payload=payload(text), actor="user:8")
+    return Change(run_id=run_id(number), require=require, messages=(message,))
+
+
+def scope(name: str = "k") -> KeyScope:
+    """Return where a key is unique."""
+    return KeyScope(tenant="acme", workflow_id=WORKFLOW, stage_id="a", key=name)
+
+
+def reserved(lease: Lease, *, name: str = "k", output: str | None = None) -> Change:
+    """Return the change-set that takes a key for the leased job, or completes it and keeps its result under it."""
+    result = None if output is None else payload(output)
+    reservation = Reservation(scope=scope(name), fingerprint="f" * 64, output=result)
+    change = noted(int(lease.key.run_id[-12:])) if output is None else completed(lease, output=output)
+    return attrs.evolve(change, fence=fence(lease), reservation=reservation)
 
 
 def wanted(
@@ -283,6 +393,17 @@ def the_stage(persistence: Persistence, at: StageKey | None = None) -> StageInst
     return stage
 
 
+def the_wait(persistence: Persistence, name: str = "w", *, at: StageKey | None = None) -> Wait:
+    """Return the wait of that name of a stage instance, which must exist."""
+    at = at or key()
+    (wait,) = [
+        wait
+        for wait in run_sync(persistence.list_run_waits(at.run_id, limit=MANY))
+        if (wait.key, wait.name) == (at, name)
+    ]
+    return wait
+
+
 def the_snapshot(persistence: Persistence, number: int = 1) -> RunSnapshot:
     """Return the snapshot of a run that must exist."""
     snapshot = run_sync(persistence.find_snapshot(run_id(number)))
@@ -321,4 +442,10 @@ def _all_of(persistence: Persistence, number: int) -> object:
         run_sync(persistence.list_artifacts(at)),
         run_sync(persistence.find_checkpoint(key("a", run=number), name="n")),
         run_sync(persistence.get_outputs(at, ("a", "b", "c", "d"))),
+        run_sync(persistence.list_item_outputs(key("a", run=number), after=-1, limit=MANY)),
+        run_sync(persistence.find_item(key("a", run=number))),
+        run_sync(persistence.get_state(at)),
+        run_sync(persistence.list_run_waits(at, limit=MANY)),
+        run_sync(persistence.list_named_waits(at, "w")),
+        run_sync(persistence.find_message(at, "w")),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from holdfast.change import ZERO, Arrival, Finish, NewCheckpoint, Requeue, Step
+from holdfast.change import ZERO, Finish, NewCheckpoint, Requeue, Step
 from holdfast.driving import run_sync
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import RunStatus
@@ -18,10 +18,12 @@ from holdfast_testing.contracts.samples import (
     created,
     ended,
     failure,
+    gate_rule,
     job,
     key,
     noted,
     payload,
+    reaching,
     rerun,
     run_id,
     settled,
@@ -100,8 +102,8 @@ class SnapshotsContract:
     def test_arrivals_are_those_of_closed_gates_of_the_generation(self, persistence: Persistence) -> None:
         """A snapshot counts arrivals at gates that have not opened; a rerun starts with none."""
         begin(persistence)
-        gates = tuple(Arrival(gate=f"g{n}", generation=1, arity=n, step=Step()) for n in (1, 2, 3))
-        stand(persistence, attrs.evolve(noted(), arrivals=gates))
+        gates = [gate_rule(f"g{n}", arity=n, opens=Step()) for n in (1, 2, 3)]
+        stand(persistence, reaching(noted(), *gates))
         assert the_snapshot(persistence).arrivals == {"g2": 1, "g3": 1}
         stand(persistence, ended(), rerun())
         assert the_snapshot(persistence).arrivals == {}
