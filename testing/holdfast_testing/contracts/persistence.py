@@ -17,6 +17,7 @@ from holdfast_testing.contracts.outbox import OutboxContract
 from holdfast_testing.contracts.queries import QueriesContract
 from holdfast_testing.contracts.samples import KNOWN, MANY, SINK, TTL, begin, created, everything, key, run_id, wanted
 from holdfast_testing.contracts.snapshots import SnapshotsContract
+from holdfast_testing.contracts.waits import WaitsContract
 from holdfast_testing.contracts.work import WorkContract
 
 #: Every call there is, with arguments that would do on an open store.
@@ -60,7 +61,7 @@ CALLS: Final[dict[str, Callable[[Persistence], Coroutine[Any, Any, object]]]] = 
 
 
 class PersistenceContract(
-    JournalContract, GatesContract, SnapshotsContract, WorkContract, OutboxContract, QueriesContract
+    JournalContract, GatesContract, WaitsContract, SnapshotsContract, WorkContract, OutboxContract, QueriesContract
 ):
     """What every store must do; ask for it with two fixtures.
 

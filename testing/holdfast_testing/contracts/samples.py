@@ -46,7 +46,7 @@ from holdfast.entities.snapshot import RunSnapshot
 from holdfast.entities.stage import Lease, StageInstance, StageKey, StageStatus
 from holdfast.entities.timer import TimerKind
 from holdfast.entities.wait import Wait, WaitKind, WaitStatus
-from holdfast.events import Event, EventType, NewEvent
+from holdfast.events import Event, EventType, NewEvent, fold
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.queries import RunFilter
 from holdfast.ports.work import LeaseRequest
@@ -414,6 +414,20 @@ def the_snapshot(persistence: Persistence, number: int = 1) -> RunSnapshot:
 def events_of(persistence: Persistence, number: int = 1) -> list[Event]:
     """Return all events of a run."""
     return list(run_sync(persistence.list_events(run_id(number), limit=MANY)))
+
+
+def check_fold(persistence: Persistence, number: int = 1) -> None:
+    """Assert that folding the events of a run gives the statuses of its rows."""
+    folded = fold(events_of(persistence, number))
+    snapshot = the_snapshot(persistence, number)
+    assert folded.status is snapshot.run.status
+    assert folded.stages == {stage.key: stage.status for stage in snapshot.stages}
+
+
+def timers_of(persistence: Persistence) -> list[tuple[int, str, TimerKind]]:
+    """Return run number, id and kind of the timers that are due."""
+    timers = run_sync(persistence.list_due_timers(limit=MANY))
+    return [(int(timer.run_id[-12:]), timer.id, timer.kind) for timer in timers]
 
 
 def everything(persistence: Persistence, *numbers: int) -> object:
