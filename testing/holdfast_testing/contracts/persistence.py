@@ -13,6 +13,7 @@ from holdfast.ports.persistence import Persistence
 from holdfast.ports.queries import RunFilter
 from holdfast_testing.contracts.gates import GatesContract
 from holdfast_testing.contracts.journal import JournalContract
+from holdfast_testing.contracts.moves import MovesContract
 from holdfast_testing.contracts.outbox import OutboxContract
 from holdfast_testing.contracts.queries import QueriesContract
 from holdfast_testing.contracts.samples import KNOWN, MANY, SINK, TTL, begin, created, everything, key, run_id, wanted
@@ -61,7 +62,14 @@ CALLS: Final[dict[str, Callable[[Persistence], Coroutine[Any, Any, object]]]] = 
 
 
 class PersistenceContract(
-    JournalContract, GatesContract, WaitsContract, SnapshotsContract, WorkContract, OutboxContract, QueriesContract
+    JournalContract,
+    GatesContract,
+    MovesContract,
+    WaitsContract,
+    SnapshotsContract,
+    WorkContract,
+    OutboxContract,
+    QueriesContract,
 ):
     """What every store must do; ask for it with two fixtures.
 
