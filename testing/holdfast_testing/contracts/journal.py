@@ -28,13 +28,14 @@ from holdfast.change import (
     Requeue,
     Require,
     Step,
+    Supersede,
     Suspend,
 )
 from holdfast.driving import run_sync
 from holdfast.entities.run import LIVE_RUN, TERMINAL_RUN, RunStatus
 from holdfast.entities.stage import StageKey, StageStatus
 from holdfast.errors import LeaseLost, RunNotFound, StaleVersion
-from holdfast.events import EventType, NewEvent, fold
+from holdfast.events import EventType, NewEvent
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.work import LeaseRef
 from holdfast_testing.clock import START, FakeClock
@@ -46,6 +47,7 @@ from holdfast_testing.contracts.samples import (
     answered,
     artifact,
     begin,
+    check_fold,
     commit,
     completed,
     created,
@@ -790,22 +792,16 @@ class JournalContract:
     def test_events_fold_into_the_rows(self, persistence: Persistence, clock: FakeClock) -> None:
         """Folding the events of a run gives the statuses of its rows at every point of its life."""
 
-        def check() -> None:
-            folded = fold(events_of(persistence))
-            snapshot = the_snapshot(persistence)
-            assert folded.status is snapshot.run.status
-            assert folded.stages == {stage.key: stage.status for stage in snapshot.stages}
-
         stand(persistence, created())
-        check()
+        check_fold(persistence)
         stand(persistence, started(jobs=[job(key("a")), job(key("b"))]))
-        check()
+        check_fold(persistence)
         leases = take_all(persistence)
-        check()
+        check_fold(persistence)
         stand(persistence, completed(leases[0]))
-        check()
+        check_fold(persistence)
         stand(persistence, ended())
-        check()
+        check_fold(persistence)
 
     # Artifacts, annotations, logs, operation records, version.
 
@@ -999,6 +995,55 @@ class JournalContract:
         for name in "ab":
             assert the_stage(persistence, key(name)).superseded
         assert [stage.key for stage in the_snapshot(persistence).stages] == [key("a", generation=2)]
+
+    def test_a_rerun_from_a_turn_keeps_earlier_turns(self, persistence: Persistence) -> None:
+        """Records of the named turn and of later ones are superseded; the output of the turn before is visible again."""
+        keys = [key(turn=turn) for turn in range(4)]
+        stand(persistence, created(), started(jobs=[job(at) for at in keys]))
+        for at in keys:
+            stand(persistence, completed(take(persistence, at), output=f"{at.turn}"))
+        again = attrs.evolve(rerun(), supersede=(Supersede(stage_id="a", from_turn=2),))
+        stand(persistence, ended(), again)
+        assert [the_stage(persistence, at).superseded for at in keys] == [False, False, True, True]
+        assert run_sync(persistence.get_outputs(run_id(), ("a",))) == {"a": payload("1")}
+
+    def test_a_rerun_may_supersede_one_stage_twice(self, persistence: Persistence) -> None:
+        """Of several values for one stage each supersedes what it names."""
+        keys = [key(turn=turn) for turn in range(3)]
+        stand(persistence, created(), started(jobs=[job(at) for at in keys]))
+        for at in keys[:2]:
+            stand(persistence, completed(take(persistence, at)))
+        both = (Supersede(stage_id="a", completed=False), Supersede(stage_id="a", from_turn=1))
+        stand(persistence, ended(), attrs.evolve(rerun(), supersede=both))
+        assert [the_stage(persistence, at).superseded for at in keys] == [False, True, True]
+
+    def test_a_retry_supersedes_what_did_not_complete(self, persistence: Persistence) -> None:
+        """Without *completed* only FAILED and CANCELLED records are superseded; outputs and skips stay."""
+        finishes = {
+            StageStatus.COMPLETED: False,
+            StageStatus.SKIPPED: False,
+            StageStatus.FAILED: True,
+            StageStatus.CANCELLED: True,
+        }
+        keys = [key(item=item) for item, _ in enumerate(finishes)]
+        stand(persistence, created(), started(jobs=[job(at) for at in keys]))
+        for at, status in zip(keys, finishes, strict=True):
+            output = payload("1") if status is StageStatus.COMPLETED else None
+            stand(persistence, settled(take(persistence, at), Finish(status=status, output=output)))
+        retry = attrs.evolve(rerun(), supersede=(Supersede(stage_id="a", completed=False),))
+        stand(persistence, ended(status=RunStatus.FAILED), retry)
+        assert [the_stage(persistence, at).superseded for at in keys] == list(finishes.values())
+        assert run_sync(persistence.get_outputs(run_id(), ("a",))) == {"a": payload("1")}
+
+    def test_a_rerun_supersedes_every_item(self, persistence: Persistence) -> None:
+        """All items of a superseded stage are, and their outputs are invisible."""
+        keys = [key(item=item) for item in range(3)]
+        stand(persistence, created(), started(jobs=[job(at) for at in keys]))
+        for at in keys:
+            stand(persistence, completed(take(persistence, at)))
+        stand(persistence, ended(), rerun())
+        assert all(the_stage(persistence, at).superseded for at in keys)
+        assert run_sync(persistence.get_outputs(run_id(), ("a",), item=2)) == {}
 
     def test_parity_082_reruns_repeat(self, persistence: Persistence) -> None:
         """Each rerun makes new instances; all earlier ones stay superseded and readable."""

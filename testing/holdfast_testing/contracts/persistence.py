@@ -13,6 +13,7 @@ from holdfast.ports.persistence import Persistence
 from holdfast.ports.queries import RunFilter
 from holdfast_testing.contracts.gates import GatesContract
 from holdfast_testing.contracts.journal import JournalContract
+from holdfast_testing.contracts.keys import KeysContract
 from holdfast_testing.contracts.moves import MovesContract
 from holdfast_testing.contracts.outbox import OutboxContract
 from holdfast_testing.contracts.queries import QueriesContract
@@ -64,6 +65,7 @@ CALLS: Final[dict[str, Callable[[Persistence], Coroutine[Any, Any, object]]]] = 
 class PersistenceContract(
     JournalContract,
     GatesContract,
+    KeysContract,
     MovesContract,
     WaitsContract,
     SnapshotsContract,

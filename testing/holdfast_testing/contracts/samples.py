@@ -224,7 +224,7 @@ def rerun(number: int = 1, *, generation: int = 2, supersede: tuple[str, ...] = 
 
 
 def moved(number: int = 1, *, status: RunStatus, require: Require = ACTIVE) -> Change:
-    """Return the change-set that moves a run to a status in which it does not end, without an event."""
+    """Return the change-set that moves a run and nothing else."""
     return Change(run_id=run_id(number), require=require, step=Step(run=RunPatch(status=status)))
 
 

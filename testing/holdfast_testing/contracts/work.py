@@ -25,6 +25,7 @@ from holdfast_testing.contracts.samples import (
     SECOND,
     SINK,
     TTL,
+    answered,
     begin,
     completed,
     created,
@@ -35,6 +36,7 @@ from holdfast_testing.contracts.samples import (
     header,
     job,
     key,
+    moved,
     noted,
     payload,
     refuse,
@@ -47,6 +49,7 @@ from holdfast_testing.contracts.samples import (
     take_all,
     the_run,
     the_stage,
+    wait_for,
     wanted,
 )
 
@@ -265,6 +268,45 @@ class WorkContract:
         stage = the_stage(persistence)
         assert (stage.status, stage.epoch, stage.attempt, stage.worker) == (StageStatus.RUNNING, 1, 1, "w7")
         assert (stage.lease_until, stage.started_at, stage.due_at) == (START + SECOND + TTL, START + SECOND, None)
+
+    def test_a_lease_tells_how_its_job_came_to_be(self, persistence: Persistence) -> None:
+        """The way, the depth and the origin of a job come back with its lease and with its instance."""
+        new = attrs.evolve(job(), via=("b", "a"), depth=7, origin=3)
+        stand(persistence, created(), started(jobs=[new, job(key("b"))]))
+        lease, plain = take_all(persistence)
+        assert (lease.via, lease.depth, lease.origin) == (("b", "a"), 7, 3)
+        assert (plain.via, plain.depth, plain.origin) == ((), 1, 1)
+        stand(persistence, completed(lease))
+        stage = the_stage(persistence)
+        assert (stage.via, stage.depth, stage.origin) == (("b", "a"), 7, 3)
+
+    def test_a_waiting_job_is_not_eligible(self, persistence: Persistence, clock: FakeClock) -> None:
+        """A WAITING job is not granted, by name or otherwise, before one of its waits has ended."""
+        begin(persistence)
+        wait_for(persistence)
+        clock.advance(HOUR)
+        assert take_all(persistence) == []
+        assert run_sync(persistence.lease_one(key(), worker="w", ttl=TTL)) is None
+        stand(persistence, answered())
+        assert take_all(persistence, wanted(statuses=SUSPENDED_ONLY)) == []
+        assert numbers(take_all(persistence)) == [1]
+
+    def test_an_answered_job_goes_to_the_back(self, persistence: Persistence, clock: FakeClock) -> None:
+        """A job that was answered is due since the answer, not since it was made."""
+        begin(persistence, run=1)
+        wait_for(persistence)
+        begin(persistence, run=2)
+        clock.advance("1s")
+        stand(persistence, answered())
+        assert numbers(take_all(persistence)) == [2, 1]
+
+    def test_jobs_of_a_paused_run_hide_no_other(self, persistence: Persistence) -> None:
+        """A crowd of more urgent jobs in a paused run does not hide one of another run."""
+        urgent = header(1, priority=9)
+        jobs = [job(key(item=item), head=urgent) for item in range(CROWD)]
+        stand(persistence, created(head=urgent), started(head=urgent, jobs=jobs), moved(status=RunStatus.PAUSED))
+        begin(persistence, run=2)
+        assert numbers(take_all(persistence, wanted(limit=1))) == [2]
 
     def test_a_started_event_is_appended_for_a_ready_job(self, persistence: Persistence, clock: FakeClock) -> None:
         """The grant on a READY job appends `stage.started` with the attempt and the worker."""
@@ -509,6 +551,16 @@ class WorkContract:
         assert (poll.worker, poll.status) == ("w7", StageStatus.SUSPENDED)
         assert (stage.key, stage.epoch, stage.attempt, stage.max_attempts) == (key(run=2), 1, 1, 3)
         assert (stage.worker, stage.status) == ("w8", StageStatus.RUNNING)
+
+    def test_expired_tells_what_is_guarded(self, persistence: Persistence, clock: FakeClock) -> None:
+        """An expired lease tells whether more follows from the failure of its job than the end of its run."""
+        guarded = attrs.evolve(job(), guarded=True)
+        granted = attrs.evolve(guarded, key=key("b"), grant=Grant(worker="w1", ttl=TTL))
+        stand(persistence, created(), started(jobs=[guarded, granted, job(key("c"))]))
+        take_all(persistence)
+        clock.advance(TTL)
+        found = {lease.key.stage_id: lease.guarded for lease in run_sync(persistence.list_expired(limit=MANY))}
+        assert found == {"a": True, "b": True, "c": False}
 
     def test_expired_are_the_longest_past_first(self, persistence: Persistence, clock: FakeClock) -> None:
         """At most *limit* leases are listed, those longest past their end first; listing takes nothing."""
