@@ -12,7 +12,7 @@ import attrs
 
 from holdfast.entities.definition import Calling
 from holdfast.executing import crashed
-from holdfast.ports.executor import BodyCall, StageTimeout
+from holdfast.ports.executor import BodyCall, Parked, StageTimeout
 
 #: The task in whose context code runs, for tasks of `HostTask`; what a body starts inherits it.
 _within: contextvars.ContextVar[HostTask] = contextvars.ContextVar("holdfast_within")
@@ -90,7 +90,7 @@ class HostExecutor:
             if call.body.calling is Calling.ASYNC:
                 return await call.body.function(*call.arguments)
             return await self._run_in_thread(call)
-        except Exception:
+        except (Exception, Parked):
             raise
         except BaseException as error:
             if _is_from_outside(error, task):
@@ -144,13 +144,13 @@ class _Outcome:
     """What became of a call in a thread, as a value, because a future takes a cancellation or StopIteration amiss."""
 
     value: Any = None
-    error: Exception | None = None
+    error: Exception | Parked | None = None
 
 
 def _outcome(call: BodyCall) -> _Outcome:
     try:
         return _Outcome(value=call.body.function(*call.arguments))
-    except Exception as error:  # noqa: BLE001 - it is raised again where the call is awaited
+    except (Exception, Parked) as error:  # noqa: BLE001 - it is raised again where the call is awaited
         return _Outcome(error=error)
     except BaseException as error:  # noqa: BLE001 - it must end neither the thread nor the process
         crash = crashed(error)

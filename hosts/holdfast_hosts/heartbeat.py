@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import attrs
 import structlog
 
-from holdfast.authoring.context import Watch
+from holdfast.authoring.watch import Watch
 from holdfast.commands.job_execute import JobExecute, JobExecuted
 from holdfast.commands.job_heartbeat import Beat, JobHeartbeat
 from holdfast.entities.stage import Lease

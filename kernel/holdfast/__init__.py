@@ -7,7 +7,8 @@ from holdfast.authoring.registry import Registry
 from holdfast.authoring.stage import Stage, stage
 from holdfast.command import Settings
 from holdfast.commands.run_cancel import RunCancel
-from holdfast.commands.run_create import RunCreate, RunCreated
+from holdfast.commands.run_create import RunCreate
+from holdfast.creating import RunCreated
 from holdfast.commands.run_rerun_from import RunRerunFrom
 from holdfast.driving import run_sync
 from holdfast.entities.retry import NeverRetry, Retry, RetryAfter

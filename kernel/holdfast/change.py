@@ -72,13 +72,17 @@ class Grant:
 
 @attrs.frozen(kw_only=True)
 class NewWait:
-    """A wait to be opened for a stage instance; one of the same name that the instance has already stays as it is."""
+    """A wait to be opened for a stage instance; one of the same name that the instance has already stays as it is.
+
+    Unless it is to be opened anew: then an answered one of the name is OPEN again, opened now, without its payload.
+    """
 
     name: str
     kind: WaitKind
     #: None to wait for ever. The kernel sets the timer that ends the wait beside it.
     timeout: timedelta | None = None
     reason: str = ""
+    anew: bool = False
 
 
 @attrs.frozen(kw_only=True)

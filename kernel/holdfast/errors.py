@@ -16,6 +16,11 @@
     │   ├── ArtifactNotFound      no artifact of that name was committed in the run
     │   ├── OutputMissing         an output was asked for that the stage may not or cannot see
     │   ├── IllegalTransition     an entity may not go from that status to this one
+    │   ├── UnknownWait           the workflow never waits for anything of that name
+    │   ├── UnknownToken          no wait has that token, or it has expired
+    │   ├── WaitOver              the wait reached its limit before it was answered
+    │   ├── WaitTimedOut          nobody answered a wait inside a stage in time
+    │   ├── ChildFailed           a child run did not complete
     │   └── UnusableStore         a store that is foreign, newer, or may not be written
     ├── Conflict                  somebody was faster; repeating the call may help
     │   ├── StaleVersion          the entity changed since it was read
@@ -197,6 +202,57 @@ class IllegalTransition(Rejected):
     def __init__(self, entity: str, *, source: str, target: str, hint: str = "") -> None:
         self.entity, self.source, self.target = entity, source, target
         super().__init__(f"{entity} is {source} and cannot become {target}." + (f" {hint}" if hint else ""))
+
+
+class UnknownWait(Rejected):
+    """Raise when a payload is sent to a wait that the workflow does not have."""
+
+    code = "E2150"
+
+    def __init__(self, name: str, *, workflow: str, known: Sequence[str]) -> None:
+        self.name, self.workflow, self.known = name, workflow, tuple(known)
+        there = ", ".join(known) or "none"
+        super().__init__(f'Workflow {workflow} never waits for "{name}". It waits for: {there}.')
+
+
+class UnknownToken(Rejected):
+    """Raise when a token is not the right to anything; whether it never was one or has expired is not told."""
+
+    code = "E2151"
+
+    def __init__(self) -> None:
+        super().__init__("The token is unknown or has expired. Ask for a new one.")
+
+
+class WaitOver(Rejected):
+    """Raise when a payload comes after its wait reached its limit; the run has gone on without it."""
+
+    code = "E2152"
+
+    def __init__(self, name: str, *, run_id: str) -> None:
+        self.name, self.run_id = name, run_id
+        super().__init__(f'The wait "{name}" of run {run_id} is over: it reached its limit before this answer.')
+
+
+class WaitTimedOut(Rejected):
+    """Raise inside a stage when nobody answered its wait in time; a stage may catch it and go another way."""
+
+    code = "E2153"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f'Nobody answered the wait "{name}" in time.')
+
+
+class ChildFailed(Rejected):
+    """Raise inside a stage when a child run it waits for ended otherwise than COMPLETED; a stage may catch it."""
+
+    code = "E2154"
+
+    def __init__(self, child_id: str, *, status: str, failure_code: str | None, message: str) -> None:
+        self.child_id, self.status, self.failure_code, self.message = child_id, status, failure_code, message
+        why = f": {message}" if message else ""
+        super().__init__(f"Child run {child_id} is {status}{why}")
 
 
 class UnusableStore(Rejected):

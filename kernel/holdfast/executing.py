@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast.entities.definition import Calling
 from holdfast.ports.clock import Clock
-from holdfast.ports.executor import BodyCall, StageCrashed, StageTimeout
+from holdfast.ports.executor import BodyCall, Parked, StageCrashed, StageTimeout
 
 
 class InlineExecutor:
@@ -38,7 +38,7 @@ class InlineExecutor:
     async def _call(self, call: BodyCall) -> Any:
         try:
             value = call.body.function(*call.arguments)
-        except Exception:
+        except (Exception, Parked):
             raise
         except BaseException as error:
             raise crashed(error) from error
@@ -66,7 +66,7 @@ class _Guarded:
                 request = steps.send(sent) if thrown is None else steps.throw(thrown)
             except StopIteration as stop:
                 return stop.value
-            except Exception:
+            except (Exception, Parked):
                 raise
             except BaseException as error:
                 if error is thrown:

@@ -5,11 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from holdfast.change import ZERO, Change, Committed, Duplicate, NewJob, Refusal, Requeue, Step, Suspend
+import attrs
+
+from holdfast.change import (
+    ZERO,
+    Change,
+    Committed,
+    Duplicate,
+    Held,
+    NewJob,
+    Park,
+    Refusal,
+    Requeue,
+    Rule,
+    Step,
+    Suspend,
+)
 from holdfast.command import Ports
-from holdfast.entities.stage import StageKey
+from holdfast.entities.run import RunHeader
+from holdfast.entities.stage import Lease, StageStatus
 from holdfast.errors import CommitUnknown, LeaseLost
-from holdfast.events import EventType, NewEvent
+from holdfast.events import Event, NewEvent
 from holdfast.ports.job_transport import JobHint
 
 #: A timeline is read in pages of so many events when the outcome of a commit has to be looked up.
@@ -17,22 +33,41 @@ PAGE: Final = 1_000
 
 
 def steps_of(change: Change, committed: Committed) -> Sequence[Step]:
-    """Return the steps that really happened: the change-set's own and those of the gates it opened."""
-    if not change.arrivals:
-        return (change.step,)
-    opened = (arrival.step for arrival in change.arrivals if arrival.gate in committed.opened)
-    return (change.step, *opened)
+    """Return the steps that really happened: the change-set's own and those that its arrivals brought about."""
+    return (change.step, *committed.steps) if committed.steps else (change.step,)
 
 
 def granted(change: Change, committed: Committed) -> list[NewJob]:
     """Return the jobs that the change-set made and leased to its worker at once."""
+    if committed.paused:
+        return []
     return [job for step in steps_of(change, committed) for job in step.jobs if job.grant is not None]
+
+
+def leased(job: NewJob, *, run: RunHeader) -> Lease:
+    """Return the lease that was given together with a new job."""
+    assert job.grant is not None, "only granted jobs are taken on"
+    return Lease(
+        key=job.key,
+        epoch=1,
+        attempt=1,
+        max_attempts=job.max_attempts,
+        worker=job.grant.worker,
+        queue=job.queue,
+        status=StageStatus.RUNNING,
+        run=run,
+        via=job.via,
+        depth=job.depth,
+        origin=job.origin,
+    )
 
 
 def checked(outcome: Committed | Refusal) -> Committed:
     """Return *outcome* if the change-set stands, else raise why it does not."""
     if isinstance(outcome, Committed):
         return outcome
+    if isinstance(outcome, Held):
+        raise AssertionError(f"the key {outcome.result.scope.key} met a change-set that takes none")
     if isinstance(outcome, Duplicate):
         raise AssertionError(f"an operation record of {outcome.record.command} met a command that writes none")
     raise outcome
@@ -72,28 +107,57 @@ async def settle(change: Change, ports: Ports) -> Committed:
 
 
 async def _as_committed(change: Change, ports: Ports) -> Committed:
-    """Return the outcome of a change-set that is known to stand; the timeline tells which gates it opened.
+    """Return the outcome of a change-set that is known to stand; the timeline tells what its arrivals brought about.
 
-    Who holds the job behind a gate does not tell: another slot of the same worker may have opened it.
+    Who holds the job behind a gate does not tell: another slot of the same worker may have opened it. What every
+    arrival may bring about is known, and its events stand directly behind those of the change-set.
     """
-    if not change.arrivals:
+    if not change.step.arrivals:
         return Committed(version=0)
     behind = await _facts_behind(change.step.events[-1], change.run_id, ports)
-    opened: list[str] = []
-    for arrival in change.arrivals:
-        # The events of a gate stand directly behind those of the change-set that opened it.
-        expected = [(event.type, event.key) for event in arrival.step.events]
-        if behind[: len(expected)] == expected:
-            opened.append(arrival.gate)
-            behind = behind[len(expected) :]
-    return Committed(version=0, opened=tuple(opened))
+    steps: list[Step] = []
+    pending = list(change.step.arrivals)
+    while pending:
+        rule = change.rules[pending.pop(0).gate]
+        step = _told(rule, behind)
+        if step is not None:
+            steps.append(await _with_ways(step, ports))
+            behind = behind[len(step.events) :]
+            pending.extend(step.arrivals)
+    return Committed(version=0, steps=tuple(steps))
 
 
-async def _facts_behind(own: NewEvent, run_id: str, ports: Ports) -> list[tuple[EventType, StageKey | None]]:
-    facts: list[tuple[EventType, StageKey | None]] = []
-    while page := await ports.persistence.list_events(run_id, after=len(facts), limit=PAGE):
-        facts.extend((event.type, event.key) for event in page)
-    return facts[facts.index((own.type, own.key)) + 1 :]
+async def _with_ways(step: Step, ports: Ports) -> Step:
+    """Return the step with what the store alone knows of the jobs that its worker goes on with."""
+    jobs: list[NewJob] = []
+    for job in step.jobs:
+        there = None if job.grant is None else await ports.persistence.find_stage(job.key)
+        jobs.append(job if there is None else attrs.evolve(job, via=there.via))
+    return attrs.evolve(step, jobs=tuple(jobs))
+
+
+def _told(rule: Rule, behind: list[Event]) -> Step | None:
+    """Return which outcome of the gate the next facts tell of, if they tell of one."""
+    facts = [(event.type, event.key) for event in behind]
+    for step in (rule.opens, rule.skips, rule.fails):
+        expected = [(event.type, event.key) for event in step.events]
+        if expected and facts[: len(expected)] == expected:
+            return step
+    refill = rule.refill
+    if refill is None or not behind or behind[0].type is not refill.event.type:
+        return None
+    key = behind[0].key
+    if key is None or attrs.evolve(refill.job.key, item=key.item) != key:
+        return None
+    return Step(jobs=(attrs.evolve(refill.job, key=key),), events=(attrs.evolve(refill.event, key=key),))
+
+
+async def _facts_behind(own: NewEvent, run_id: str, ports: Ports) -> list[Event]:
+    found: list[Event] = []
+    while page := await ports.persistence.list_events(run_id, after=len(found), limit=PAGE):
+        found.extend(page)
+    facts = [(event.type, event.key) for event in found]
+    return found[facts.index((own.type, own.key)) + 1 :]
 
 
 async def announce(change: Change, committed: Committed, ports: Ports) -> None:
@@ -108,6 +172,9 @@ async def announce(change: Change, committed: Committed, ports: Ports) -> None:
             ports.scheduler.wake_in(timer.delay)
     if isinstance(change.settle, (Requeue, Suspend)):
         ports.scheduler.wake_in(change.settle.delay)
+    if change.answers or isinstance(change.settle, Park):
+        # Whoever it was that waited may go on; a park too, when its answer was faster.
+        ports.scheduler.wake_in(ZERO)
     if change.create is not None or ports.event_sinks:
         ports.scheduler.wake_in(ZERO)
     if hints:

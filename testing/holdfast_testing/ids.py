@@ -26,6 +26,10 @@ class SequentialIds:
         text = f"{number:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
+    def token(self) -> str:
+        """Return the next token of the seeded sequence."""
+        return f"{self._random.getrandbits(256):064x}"
+
     def fraction(self) -> float:
         """Return the next number of the seeded sequence."""
         return self._random.random()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from typing import Final
 
@@ -41,6 +42,10 @@ class SystemIds:
         time = f"{tick:015x}"
         # The variant takes two bits of the first random digit; the version is a digit of its own.
         return f"{time[:8]}-{time[8:12]}-7{time[12:]}-{_VARIANT[chance[0]]}{chance[1:4]}-{chance[4:]}"
+
+    def token(self) -> str:
+        """Return 256 bits from the operating system as 43 characters that need no quoting in an address."""
+        return urlsafe_b64encode(self._entropy(32)).decode("ascii").rstrip("=")
 
     def fraction(self) -> float:
         """Return a random number that is at least 0 and below 1."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from math import isfinite
@@ -11,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, Ty
 import attrs
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from holdfast.authoring.pausing import Pausing, Steps
+from holdfast.authoring.watch import Watch
 from holdfast.change import NewAnnotation, NewLog
 from holdfast.codec import from_json, to_json
 from holdfast.entities.definition import Definition, StageSpec
+from holdfast.entities.graph import turns
 from holdfast.entities.payload import Artifact
 from holdfast.entities.run import storable
 from holdfast.entities.stage import Lease
@@ -31,8 +33,6 @@ P = ParamSpec("P")
 
 Level = Literal["debug", "info", "warning", "error"]
 
-#: A stage that logs more lines than this between two heartbeats loses the oldest: a trace must never exhaust memory.
-MAX_BUFFERED = 10_000
 #: Data of a log line or of progress above this many bytes are left out.
 MAX_TRACE = 16_384
 #: Values of annotations above this many bytes are refused.
@@ -62,34 +62,6 @@ class Services:
                 f"Pass services={{{kind.__name__}: …}} where the kernel is made."
             ) from None
         return found  # type: ignore[return-value]  # the mapping is keyed by the type of its value
-
-
-class Watch:
-    """How a host follows one attempt: what the attempt leaves behind, and the word that nothing of it will count.
-
-    Filled by the context, drained by heartbeats and at the end. Deques, because a stage may run in one thread while
-    a heartbeat drains in another.
-    """
-
-    __slots__ = ("annotations", "artifacts", "cancelled", "events", "logs", "metrics", "under_way")
-
-    def __init__(self) -> None:
-        self.events: deque[NewEvent] = deque(maxlen=MAX_BUFFERED)
-        self.logs: deque[NewLog] = deque(maxlen=MAX_BUFFERED)
-        self.annotations: list[NewAnnotation] = []
-        self.artifacts: dict[str, Artifact] = {}
-        self.metrics: dict[str, float] = {}
-        #: Keys of checkpoints that are being made.
-        self.under_way: set[str] = set()
-        self.cancelled = False
-
-    def drain(self) -> tuple[tuple[NewEvent, ...], tuple[NewLog, ...]]:
-        """Take out the progress events and log lines gathered so far."""
-        return _take(self.events), _take(self.logs)
-
-
-def _take(queue: deque[T]) -> tuple[T, ...]:
-    return tuple(queue.popleft() for _ in range(len(queue)))
 
 
 class Artifacts(Protocol):
@@ -122,21 +94,6 @@ def _small(data: Mapping[str, Any], *, what: str) -> Any:
     return from_json(text, what=what)
 
 
-class Steps(Protocol):
-    """How the context journals steps inside a stage."""
-
-    async def once(
-        self,
-        lease: Lease,
-        name: str,
-        function: Callable[..., Any],
-        *,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-    ) -> Any:
-        """Return the kept result of the step, or do it and keep its result."""
-
-
 @attrs.frozen(kw_only=True)
 class Surroundings:
     """What all contexts of one kernel share."""
@@ -144,7 +101,6 @@ class Surroundings:
     clock: Clock
     services: Services
     artifacts: Artifacts
-    steps: Steps
     #: Drives an awaitable from a sync stage; the host knows how.
     block_on: Callable[[Awaitable[Any]], Any]
 
@@ -160,11 +116,20 @@ class Attempt:
     outputs: Mapping[str, str]
     watch: Watch
     surroundings: Surroundings
+    steps: Steps
+    #: Canonical text of the run's input; None if it is large and nobody declared that it is needed.
+    run_input: str | None = None
+    #: The run's state when the attempt began; nobody else holds it.
+    state: Mapping[str, Any] = attrs.field(factory=dict)
+    #: What the wait was answered with that the stage returned before.
+    resume: Any = None
+    #: Whether the wait that the stage returned before reached its limit.
+    timed_out: bool = False
     #: When the attempt times out by the host's clock; None without a timeout.
     deadline: datetime | None
 
 
-class Context(Generic[C]):
+class Context(Pausing, Generic[C]):
     """The view that one attempt of a stage has of its run.
 
     Attributes:
@@ -180,6 +145,38 @@ class Context(Generic[C]):
         self._at = at
         self._lease = at.lease
         self._watch = at.watch
+
+    @property
+    def _steps(self) -> Steps:
+        return self._at.steps
+
+    @property
+    def input(self) -> Any:
+        """The run's input, typed as the workflow declares it.
+
+        Raises:
+            OutputMissing: If it is too large for its row and the workflow has no state; take it as the stage's input.
+        """
+        text = self._at.run_input
+        if text is None:
+            reason = "which is large; take it as the input of the first stage, or make the workflow with state=True"
+            raise OutputMissing("the run's input", asked_by=self.stage_id, available=(), reason=reason)
+        return self._at.definition.input.decode(text, what="input of the run")
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The run's state as it was when this attempt began; ``Ok(output, patch=…)`` changes it."""
+        return self._at.state
+
+    @property
+    def resume(self) -> Any:
+        """What somebody resumed the run with, after this stage returned ``Wait``; None before, and after its limit."""
+        return self._at.resume
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the wait that this stage returned reached its limit."""
+        return self._at.timed_out
 
     @property
     def run_id(self) -> str:
@@ -217,6 +214,12 @@ class Context(Generic[C]):
         return self._lease.key.generation
 
     @property
+    def turn(self) -> int:
+        """Which turn of the innermost loop around the stage this is, from 1; 1 outside of loops."""
+        nest = self._at.definition.graph.nests.get(self.stage_id, ())
+        return 1 + (turns(self._lease.key.turn, depth=len(nest))[-1] if nest else 0)
+
+    @property
     def item(self) -> int:
         """The index within a map; 0 outside of maps."""
         return self._lease.key.item
@@ -233,9 +236,10 @@ class Context(Generic[C]):
 
     @property
     def idempotency_key(self) -> str:
-        """A key that is equal across attempts and unique to this stage instance; hand it to payment APIs."""
+        """A key that is equal across attempts and retries and unique to this stage instance; hand it to payment APIs."""
         key = self._lease.key
-        return f"{key.run_id}:{key.stage_id}:{key.generation}:{key.item}"
+        turn = f":{key.turn}" if key.turn else ""
+        return f"{key.run_id}:{key.stage_id}:{self._lease.origin}:{key.item}{turn}"
 
     @property
     def deadline(self) -> datetime | None:
@@ -263,12 +267,22 @@ class Context(Generic[C]):
         found: T = self.require(stage.id)
         return found
 
+    def outputs(self, stage: Stage[Any, T]) -> list[T]:
+        """Return the outputs of a stage that was mapped over items, in their order, as `output` does for others.
+
+        Raises:
+            OutputMissing: If the stage did not declare it.
+        """
+        found: list[T] = self.require(stage.id)
+        return found
+
     def require(self, stage_id: str) -> Any:
         """Return the output of the stage of that id, as `output` does.
 
         Raises:
             OutputMissing: If the stage did not declare it.
         """
+        stage_id = self._at.definition.giving(stage_id)
         text = self._at.outputs.get(stage_id)
         if text is None:
             known = stage_id in self._at.definition.stages
@@ -278,7 +292,7 @@ class Context(Generic[C]):
 
     def optional(self, stage_id: str) -> Any | None:
         """Return the output of the stage of that id, or None if there is none to see."""
-        return self.require(stage_id) if stage_id in self._at.outputs else None
+        return self.require(stage_id) if self._at.definition.giving(stage_id) in self._at.outputs else None
 
     def log(self, message: str, /, *, level: Level = "info", **data: Any) -> None:
         """Write a line to the run's log; stored with the next heartbeat, at the latest with the attempt's outcome."""
@@ -367,8 +381,7 @@ class Context(Generic[C]):
             raise InvalidInput("checkpoint key", [f'"{key}" is in use by another call at this moment'])
         under_way.add(key)
         try:
-            steps = self._at.surroundings.steps
-            return await steps.once(self._lease, key, function, args=args, kwargs=kwargs)
+            return await self._steps.once(key, function, args=args, kwargs=kwargs)
         finally:
             under_way.discard(key)
 

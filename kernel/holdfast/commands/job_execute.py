@@ -8,18 +8,20 @@ from typing import ClassVar, Final
 
 import attrs
 
-from holdfast.attempts import Attempted, JobOutcome, attempt, hand_back
-from holdfast.authoring.context import Watch
+from holdfast.attempts import attempt, hand_back
+from holdfast.authoring.watch import Watch
 from holdfast.command import IN_PROCESS, Command, Ports
-from holdfast.decide.open import Keep
+from holdfast.decide.route import Keep
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import Failure
 from holdfast.entities.stage import Lease, StageInstance, StageKey, StageStatus
 from holdfast.errors import Rejected, Unavailable
 from holdfast.naming import check_name, check_number
+from holdfast.verdicts import Attempted, JobOutcome
 
 #: No generation or item has a number above this.
 _MAX_COUNT: Final = 2**31 - 1
+_MAX_TURN: Final = 2**63 - 1
 
 
 @attrs.frozen(kw_only=True)
@@ -96,6 +98,7 @@ def _check(command: JobExecute) -> None:
     check_name("run id", command.job.run_id)
     check_name("stage id", command.job.stage_id)
     check_number("generation", command.job.generation, least=1, most=_MAX_COUNT)
+    check_number("turn", command.job.turn, most=_MAX_TURN)
     check_number("item", command.job.item, most=_MAX_COUNT)
     check_name("worker", command.worker)
 
@@ -125,6 +128,7 @@ _EARLIER = {
     StageStatus.COMPLETED: JobOutcome.COMPLETED,
     StageStatus.FAILED: JobOutcome.FAILED,
     StageStatus.SUSPENDED: JobOutcome.SUSPENDED,
+    StageStatus.WAITING: JobOutcome.SUSPENDED,
 }
 
 

@@ -18,9 +18,9 @@ from holdfast.operations import Decision, Request, once
 class RunCancelResult:
     """Whether this command cancelled the run."""
 
-    #: False for an unknown run and for one that had ended.
+    #: False for an unknown run, for one that had ended, and for one that is being undone.
     cancelled: bool
-    #: The run's status now; None for an unknown run.
+    #: The run's status now: COMPENSATING when what its stages did is undone first; None for an unknown run.
     status: RunStatus | None
 
 
@@ -45,16 +45,15 @@ async def handle(command: RunCancel, ports: Ports) -> RunCancelResult:
         run = await ports.persistence.find_run(command.run_id)
         if run is None:
             return Decision(change=None, result=RunCancelResult(cancelled=False, status=None))
-        if run.status.is_terminal:
+        if run.status.is_terminal or run.status is RunStatus.COMPENSATING:
             return Decision(
                 change=None,
                 result=RunCancelResult(cancelled=False, status=run.status),
                 note=Change(run_id=run.id, require=Require(statuses=frozenset({run.status}))),
             )
-        return Decision(
-            change=cancel(run.id, reason=command.reason),
-            result=RunCancelResult(cancelled=True, status=RunStatus.CANCELLED),
-        )
+        change = cancel(run, reason=command.reason)
+        assert change.step.run is not None, "cancelling moves the run"
+        return Decision(change=change, result=RunCancelResult(cancelled=True, status=change.step.run.status))
 
     request = Request(
         command=command.type,

@@ -9,11 +9,11 @@ import attrs
 from holdfast.change import Change, Committed, Grant
 from holdfast.command import IN_PROCESS, Command, Ports
 from holdfast.decide.admit import admit
-from holdfast.decide.open import Keep
+from holdfast.decide.route import Keep
 from holdfast.entities.run import Run
-from holdfast.entities.stage import Lease, StageKey, StageStatus
+from holdfast.entities.stage import Lease, StageKey
 from holdfast.naming import check_name, check_number
-from holdfast.settling import announce, granted
+from holdfast.settling import announce, granted, leased
 
 
 @attrs.frozen(kw_only=True)
@@ -79,17 +79,4 @@ async def handle(command: RunClaimPending, ports: Ports) -> RunClaimPendingResul
 
 
 def _leases(run: Run, change: Change, committed: Committed) -> list[Lease]:
-    return [
-        Lease(
-            key=job.key,
-            epoch=1,
-            attempt=1,
-            max_attempts=job.max_attempts,
-            worker=job.grant.worker,
-            queue=job.queue,
-            status=StageStatus.RUNNING,
-            run=run.header,
-        )
-        for job in granted(change, committed)
-        if job.grant is not None
-    ]
+    return [leased(job, run=run.header) for job in granted(change, committed)]

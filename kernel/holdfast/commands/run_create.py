@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any, ClassVar, Final
 
 import attrs
 
-from holdfast.authoring.config import combine_config, resolve_config
-from holdfast.codec import from_json, to_json
+from holdfast.change import ZERO
 from holdfast.command import Command, Ports
-from holdfast.decide.create import create
-from holdfast.entities.run import RunHeader, RunStatus
-from holdfast.errors import InvalidConfig, InvalidInput
+from holdfast.creating import DEFAULT_PRIORITY, NewRunRequest, RunCreated, create_or_find
+from holdfast.entities.retry import LONGEST
+from holdfast.errors import InvalidInput
 from holdfast.naming import check_name, check_number, check_text
-from holdfast.operations import Decision, Request, once
-from holdfast.payloads import keep
 
-#: What a run has that names no priority; higher goes first.
-DEFAULT_PRIORITY = 5
 #: Priorities lie between this and its negative.
-MAX_PRIORITY = 1_000_000
-#: Configs and annotations above this many bytes are refused: they stand in rows that are read with every job.
-MAX_ROW_TEXT = 1_048_576
-
-
-@attrs.frozen(kw_only=True)
-class RunCreated:
-    """The run that now exists."""
-
-    run_id: str
-    workflow_id: str
-    workflow_version: str
-    status: RunStatus = RunStatus.PENDING
+MAX_PRIORITY: Final = 1_000_000
 
 
 @attrs.frozen(kw_only=True)
@@ -54,26 +38,14 @@ class RunCreate(Command[RunCreated]):
     config: Mapping[str, Any] = attrs.field(factory=dict)
     #: From -1,000,000 to 1,000,000; higher goes first.
     priority: int = DEFAULT_PRIORITY
+    #: An aware instant by this host's clock before which the run does not begin; at once when None.
+    start_at: datetime | None = None
+    #: What the run's state is at first, for workflows that have one.
+    initial_state: Mapping[str, Any] = attrs.field(factory=dict)
     idempotency_key: str | None = None
     operation_id: str | None = None
     tenant: str = ""
     annotations: Mapping[str, Any] = attrs.field(factory=dict)
-
-
-def _annotations(command: RunCreate) -> Mapping[str, Any]:
-    if not isinstance(command.annotations, Mapping):
-        raise InvalidInput("annotations", ["they should be an object"])
-    text = to_json(dict(command.annotations), what="annotations")
-    if len(text) > MAX_ROW_TEXT:
-        raise InvalidInput("annotations", [_too_large(text)])
-    annotations: dict[str, Any] = from_json(text, what="annotations")
-    for name in annotations:
-        check_name("annotation name", name)
-    return annotations
-
-
-def _too_large(text: str) -> str:
-    return f"{len(text):,} bytes are too many; the limit is {MAX_ROW_TEXT:,}. Hand large data over as input"
 
 
 async def handle(command: RunCreate, ports: Ports) -> RunCreated:
@@ -93,41 +65,26 @@ async def handle(command: RunCreate, ports: Ports) -> RunCreated:
     check_name("idempotency key", command.idempotency_key)
     check_name("operation id", command.operation_id)
     definition = ports.definitions.get(command.workflow_id, command.version)
-    text = definition.input.encode(command.input, what=f'input of workflow "{definition.id}"')
-    config = combine_config(resolve_config(definition, command.config))
-    if len(config) > MAX_ROW_TEXT:
-        raise InvalidConfig(definition.id, [_too_large(config)])
-    annotations = _annotations(command)
-    body = [command.workflow_id, command.version, text, config, command.priority]
-
-    async def decide() -> Decision[RunCreated]:
-        run_id = ports.ids.new_id()
-        payload = await keep(
-            text,
-            prefix=f"{run_id}/input",
-            what=f'input of workflow "{definition.id}"',
-            blob_store=ports.blob_store,
-            settings=ports.settings,
-        )
-        header = RunHeader(
-            id=run_id,
-            tenant=command.tenant,
-            workflow_id=definition.id,
-            workflow_version=definition.version,
-            priority=command.priority,
-            input=payload,
-            config=config,
-        )
-        return Decision(
-            change=create(header, idempotency_key=command.idempotency_key, annotations=annotations),
-            result=RunCreated(run_id=run_id, workflow_id=definition.id, workflow_version=definition.version),
-        )
-
-    request = Request(
-        command=command.type,
+    if command.initial_state and not definition.stateful:
+        raise InvalidInput("initial state", [f"workflow {definition.name} has no state; make it with state=True"])
+    delay = ZERO
+    if command.start_at is not None:
+        if command.start_at.tzinfo is None:
+            raise InvalidInput("start_at", ["it has no time zone; write an instant such as 2026-01-31T09:00:00+01:00"])
+        # An instant crosses the store's border as a duration, so that clocks which differ shift it and no more.
+        delay = max(command.start_at - ports.clock.now(), ZERO)
+        if delay > LONGEST:
+            raise InvalidInput("start_at", [f"it is more than {LONGEST.days:,} days ahead"])
+    request = NewRunRequest(
+        priority=command.priority,
         tenant=command.tenant,
-        body=body,
-        operation_id=command.operation_id,
+        config=command.config,
+        state=command.initial_state,
+        annotations=command.annotations,
+        delay=delay,
+        start_at=None if command.start_at is None else command.start_at.isoformat(),
         idempotency_key=command.idempotency_key,
+        operation_id=command.operation_id,
+        version=command.version,
     )
-    return await once(request, ports, decide=decide, result_type=RunCreated)
+    return await create_or_find(definition, command.input, request, ports=ports)

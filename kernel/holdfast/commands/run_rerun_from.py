@@ -7,7 +7,7 @@ from typing import ClassVar
 import attrs
 
 from holdfast.command import Command, Ports
-from holdfast.decide.rerun import rerun
+from holdfast.decide.again import rerun
 from holdfast.errors import RunNotFound
 from holdfast.naming import check_name
 from holdfast.operations import Decision, Request, once
@@ -27,7 +27,7 @@ class RunRerunFromResult:
 
 @attrs.frozen(kw_only=True)
 class RunRerunFrom(Command[RunRerunFromResult]):
-    """Rerun a COMPLETED, FAILED or CANCELLED run from the execution group of a stage, in a new generation."""
+    """Rerun a COMPLETED, FAILED or CANCELLED run from a stage, in a new generation; what leads to it is kept."""
 
     type: ClassVar[str] = "run.rerunFrom"
 

@@ -6,13 +6,14 @@ from typing import ClassVar
 
 import attrs
 
-from holdfast.attempts import JobOutcome, attempt, hand_back
-from holdfast.authoring.context import Watch
+from holdfast.attempts import attempt, hand_back
+from holdfast.authoring.watch import Watch
 from holdfast.command import Command, Ports
 from holdfast.entities.stage import StageStatus
 from holdfast.errors import Rejected, Unavailable
 from holdfast.naming import check_name, check_number
 from holdfast.ports.work import LeaseRequest
+from holdfast.verdicts import JobOutcome
 
 
 @attrs.frozen(kw_only=True)

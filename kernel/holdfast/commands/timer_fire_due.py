@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 
-from holdfast.change import Committed
+from holdfast.change import Change, Committed
+from holdfast.codec import to_json
 from holdfast.command import Command, Ports
-from holdfast.decide.fire import fire
+from holdfast.decide.fire import drop, expire, follow_parent, hear_of_child, let_go, run_out
+from holdfast.entities.payload import Payload
+from holdfast.entities.run import Run, RunStatus
+from holdfast.entities.timer import CHILD_PREFIX, Timer, TimerKind
+from holdfast.entities.wait import WaitStatus
+from holdfast.errors import StaleVersion
 from holdfast.naming import check_number
+from holdfast.payloads import keep, run_output
 from holdfast.settling import announce
 
 
@@ -35,10 +42,67 @@ async def handle(command: TimerFireDue, ports: Ports) -> TimerFireDueResult:
     timers = await ports.persistence.list_due_timers(limit=command.limit)
     if not timers:
         return TimerFireDueResult(fired=0)
-    changes = [fire(timer) for timer in timers]
+    changes = [await _decided(timer, ports) for timer in timers]
     fired = 0
-    for change, outcome in zip(changes, await ports.persistence.commit(changes), strict=True):
+    obsolete: list[Change] = []
+    outcomes = await ports.persistence.commit(changes)
+    for timer, change, outcome in zip(timers, changes, outcomes, strict=True):
         if isinstance(outcome, Committed):
             await announce(change, outcome, ports)
             fired += 1
+        elif isinstance(outcome, StaleVersion) and timer.kind is TimerKind.WAIT_LIMIT:
+            obsolete.append(drop(timer))
+    if obsolete:
+        # The waits that these limit are over; left there they would be looked at for ever.
+        dropped = await ports.persistence.commit(obsolete)
+        fired += sum(isinstance(outcome, Committed) for outcome in dropped)
     return TimerFireDueResult(fired=fired)
+
+
+async def _decided(timer: Timer, ports: Ports) -> Change:
+    """Return the change-set for the timer."""
+    if timer.kind is TimerKind.WAIT_LIMIT:
+        return expire(timer)
+    if timer.kind is TimerKind.RUN_START:
+        return let_go(timer)
+    if timer.kind is TimerKind.CHILD_ENDED:
+        return await _child_ended(timer, ports)
+    run = await ports.persistence.find_run(timer.run_id)
+    if run is None or run.status is RunStatus.COMPENSATING:
+        return drop(timer)
+    if timer.kind is TimerKind.PARENT_ENDED:
+        return follow_parent(timer, run)
+    return run_out(timer, run)
+
+
+async def _child_ended(timer: Timer, ports: Ports) -> Change:
+    child = await ports.persistence.find_run(timer.id.removeprefix(CHILD_PREFIX))
+    waits = await ports.persistence.list_named_waits(timer.run_id, timer.id)
+    message = await ports.persistence.find_message(timer.run_id, timer.id)
+    wait = next((one for one in waits if one.status is WaitStatus.OPEN), None)
+    is_told = message is not None or any(one.status is WaitStatus.RESOLVED for one in waits)
+    if child is None or not child.status.is_terminal or (is_told and wait is None):
+        return drop(timer)
+    return hear_of_child(timer, child, wait=wait, result=await _result(child, timer, ports))
+
+
+async def _result(child: Run, timer: Timer, ports: Ports) -> Payload:
+    """Return how the child ended, as its parent will read it."""
+    output: str | None = None
+    if child.status is RunStatus.COMPLETED:
+        output = await run_output(
+            child.output_of, run_id=child.id, persistence=ports.persistence, blob_store=ports.blob_store
+        )
+    failure = child.failure
+    told: dict[str, Any] = {
+        "status": child.status.value,
+        "failure": None if failure is None else {"code": failure.code, "message": failure.message},
+        "output": output,
+    }
+    return await keep(
+        to_json(told, what="result of a child run"),
+        prefix=f"{timer.run_id}/child/{child.id}",
+        what=f"result of child run {child.id}",
+        blob_store=ports.blob_store,
+        settings=ports.settings,
+    )

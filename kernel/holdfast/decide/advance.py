@@ -88,7 +88,7 @@ def split(
 
 
 def stranded(lease: Lease, *, output: Payload, failure: Failure, left: Left = NOTHING_LEFT) -> Change:
-    """Return the change-set that keeps the output of a stage behind which no edge could be chosen, and fails the run."""
+    """Return the change-set that keeps the output of a stage without an edge to take, and fails the run."""
     data = {"attempt": lease.attempt, "edge": "", "because": failure.message}
     told = NewEvent(type=EventType.STAGE_COMPLETED, key=lease.key, data=data)
     return outcome(

@@ -30,7 +30,7 @@ def cancelling(reason: str | None, *, header: RunHeader, generation: int, is_pen
     return Step(run=RunPatch(status=RunStatus.CANCELLED), events=(NewEvent(type=EventType.RUN_CANCELLED, data=told),))
 
 
-def undoing(  # noqa: PLR0913 - what a person is told is given piece by piece
+def undoing(
     failure: Failure | None,
     *,
     header: RunHeader,

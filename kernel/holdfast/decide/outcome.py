@@ -9,12 +9,12 @@ import attrs
 
 from holdfast.change import (
     NOTHING,
-    Arrival,
     Change,
     Fence,
     Finish,
     NewAnnotation,
     NewLog,
+    Park,
     Requeue,
     Step,
     Suspend,
@@ -41,10 +41,9 @@ NOTHING_LEFT: Final = Left()
 def outcome(
     lease: Lease,
     *,
-    settle: Finish | Requeue | Suspend,
+    settle: Finish | Requeue | Suspend | Park,
     left: Left = NOTHING_LEFT,
     step: Step = NOTHING,
-    arrivals: tuple[Arrival, ...] = (),
 ) -> Change:
     """Return the change-set of the leased attempt; *step* tells the events that are left, where there are any."""
     return Change(
@@ -52,7 +51,6 @@ def outcome(
         fence=Fence(key=lease.key, epoch=lease.epoch),
         settle=settle,
         step=step,
-        arrivals=arrivals,
         artifacts=left.artifacts,
         annotations=left.annotations,
         logs=left.logs,

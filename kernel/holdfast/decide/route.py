@@ -126,7 +126,7 @@ class Routing:
         """
         self._inherited = self._generation if origin is None else origin
         for target in edge.targets:
-            self._resolve(self.parts, Way(edge=edge, target=target), place, Resolution.TAKEN)
+            self._resolve(self.parts, Way(edge=edge, target=target), place, resolution=Resolution.TAKEN)
         self._pass_by(edge, place)
 
     def split(self, spec: StageSpec, place: Place, *, items: int, origin: int) -> None:
@@ -160,16 +160,16 @@ class Routing:
                 if way.edge is not edge:
                     turn = self._graph.at(way.edge.source, of=place.stage_id, turn=place.turn)
                     at = attrs.evolve(place, stage_id=way.edge.source, turn=turn)
-                    self._resolve(self.parts, way, at, Resolution.SKIPPED)
+                    self._resolve(self.parts, way, at, resolution=Resolution.SKIPPED)
         for other in self._graph.outgoing[place.stage_id]:
             if other is edge:
                 continue
             for target in other.targets:
                 way = Way(edge=other, target=target)
                 if not self._graph.is_back(way) and self._graph.leaves(way) is None:
-                    self._resolve(self.parts, way, place, Resolution.SKIPPED)
+                    self._resolve(self.parts, way, place, resolution=Resolution.SKIPPED)
 
-    def _resolve(self, parts: Parts, way: Way, place: Place, resolution: Resolution) -> None:
+    def _resolve(self, parts: Parts, way: Way, place: Place, *, resolution: Resolution) -> None:
         """Tell the target of *way* how it was resolved."""
         target, graph = way.target, self._graph
         turn = graph.turn(way, turn=place.turn)
@@ -319,13 +319,13 @@ class Routing:
         if at.stage_id in graph.loops:
             for way in graph.loops[at.stage_id].exits:
                 turn = graph.at(way.edge.source, of=at.stage_id, turn=at.turn)
-                self._resolve(parts, way, attrs.evolve(at, stage_id=way.edge.source, turn=turn), resolution)
+                self._resolve(parts, way, attrs.evolve(at, stage_id=way.edge.source, turn=turn), resolution=resolution)
             return
         for edge in graph.outgoing[at.stage_id]:
             for target in edge.targets:
                 way = Way(edge=edge, target=target)
                 if not graph.is_back(way) and graph.leaves(way) is None:
-                    self._resolve(parts, way, at, resolution)
+                    self._resolve(parts, way, at, resolution=resolution)
 
     def _fail(self, parts: Parts, at: Place) -> None:
         named = "The end of the run" if at.stage_id == END else f'"{at.stage_id}"'

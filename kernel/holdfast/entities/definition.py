@@ -280,6 +280,12 @@ class Definition:
         index = self.stages[stage_id].index
         return tuple(self.stages)[index - 1] if index else None
 
+    def giving(self, stage_id: str) -> str:
+        """Return the stage whose output stands for that of *stage_id*: the end of the map for one that is mapped."""
+        spec = self.stages.get(stage_id)
+        split = None if spec is None or spec.within is None else self.stages[spec.within].mapped
+        return stage_id if split is None or split.body[-1] != stage_id else split.collect
+
     def absorbs(self, stage_id: str) -> bool:
         """Return whether the failure of the stage is left to a join or a map that may tolerate it."""
         spec = self.stages[stage_id]

@@ -39,7 +39,7 @@ class EdgeOn(enum.Enum):
 
 @attrs.frozen(kw_only=True)
 class Condition:
-    """What must be true for an edge to be taken: a pure function of the output, and of what the run knows if it asks."""
+    """What must be true for an edge to be taken: a pure function of the output, and of the run if it asks."""
 
     function: Callable[..., Any]
     #: Whether the function takes what the run knows as its second argument.
@@ -178,7 +178,7 @@ def survey(stage_ids: Iterable[str], edges: Iterable[Edge]) -> Graph:
     arrows = {source: {target for edge in some for target in edge.targets} for source, some in outgoing.items()}
     members: dict[str, frozenset[str]] = {}
     backs: set[tuple[str, str]] = set()
-    _find_loops(frozenset(outgoing), arrows, nests, members, backs)
+    _find_loops(frozenset(outgoing), arrows, nests=nests, members=members, backs=backs)
     forward = {
         source: [target for target in sorted(targets) if (source, target) not in backs]
         for source, targets in arrows.items()
@@ -208,6 +208,7 @@ def survey(stage_ids: Iterable[str], edges: Iterable[Edge]) -> Graph:
 def _find_loops(
     within: frozenset[str],
     arrows: Mapping[str, set[str]],
+    *,
     nests: dict[str, list[str]],
     members: dict[str, frozenset[str]],
     backs: set[tuple[str, str]],
@@ -238,7 +239,7 @@ def _find_loops(
             if len(nests[stage_id]) > DEEPEST_LOOP:
                 raise LoopError(f"more than {DEEPEST_LOOP} loops stand one within the other", sorted(inside))
         backs.update((source, head) for source in inside if head in inner[source])
-        _find_loops(inside, arrows, nests, members, backs)
+        _find_loops(inside, arrows, nests=nests, members=members, backs=backs)
 
 
 def _components(arrows: Mapping[str, set[str]]) -> list[list[str]]:

@@ -22,6 +22,13 @@ class StageCrashed(Exception):
     """Raise in place of an exception that is not an `Exception`, such as SystemExit, out of a body."""
 
 
+class Parked(BaseException):
+    """Raised through a body that cannot go on before something from outside happens; the context raises it.
+
+    It is no `Exception`, so that a body which catches those lets it pass.
+    """
+
+
 @attrs.frozen(kw_only=True)
 class BodyCall:
     """One call of a body."""
@@ -40,6 +47,7 @@ class Executor(Protocol):
         Raises:
             StageTimeout: If it took longer than *call.timeout*; a body that can be interrupted is.
             StageCrashed: If the body raised something that is not an `Exception`, such as SystemExit.
+            Parked: What the body let pass.
             Exception: What the body raised.
         """
         ...

@@ -12,6 +12,10 @@ class Ids(Protocol):
         """Return a new UUIDv7 as lower-case hyphenated text; ids of one source sort by the instant they were made."""
         ...
 
+    def token(self) -> str:
+        """Return a new secret of at least 256 random bits as text of letters, digits, ``-`` and ``_``."""
+        ...
+
     def fraction(self) -> float:
         """Return a random number that is at least 0 and below 1."""
         ...

@@ -44,7 +44,7 @@ class Journal(Protocol):
         with the message's payload and actor, the message is gone, and the store appends ``stage.resumed`` with
         ``{"name": …, "early": true}`` behind the event that told of the wait. A new job with waits none of which
         was answered so is WAITING; any other is READY, or RUNNING when granted. A wait that the instance has already
-        keeps its status.
+        keeps its status, but for one that is opened *anew*.
 
         A RUNNING or WAITING run is WAITING exactly when it has live jobs and all of them are WAITING; the store
         moves it to and fro by itself. Jobs of a PAUSED run are never due: those that are due, or come to be,

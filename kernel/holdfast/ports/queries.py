@@ -91,7 +91,7 @@ class Queries(Protocol):
         ...
 
     async def list_run_waits(self, run_id: str, *, limit: int) -> Sequence[Wait]:
-        """Return the newest *limit* waits of the run, whatever became of them, in the order in which they were opened."""
+        """Return the newest *limit* waits of the run, whatever became of them, in the order of their opening."""
         ...
 
     async def list_annotations(self, run_id: str, *, limit: int) -> Sequence[Annotation]:

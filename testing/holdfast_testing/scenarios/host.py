@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-from holdfast.authoring.context import Watch
+from holdfast.authoring.watch import Watch
 from holdfast.change import Grant
 from holdfast.commands.job_execute import JobExecute, JobExecuted
 from holdfast.commands.job_heartbeat import Beat, JobHeartbeat

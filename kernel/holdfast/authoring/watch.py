@@ -1,0 +1,45 @@
+"""What one attempt leaves behind while it runs, and how its host follows it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, TypeVar
+
+from holdfast.change import NewAnnotation, NewLog, NewWait
+from holdfast.entities.payload import Artifact
+from holdfast.events import NewEvent
+
+T = TypeVar("T")
+
+#: A stage that logs more lines than this between two heartbeats loses the oldest: a trace must never exhaust memory.
+MAX_BUFFERED: Final = 10_000
+
+
+class Watch:
+    """How a host follows one attempt: what the attempt leaves behind, and the word that nothing of it will count.
+
+    Filled by the context, drained by heartbeats and at the end. Deques, because a stage may run in one thread while
+    a heartbeat drains in another.
+    """
+
+    __slots__ = ("annotations", "artifacts", "cancelled", "events", "logs", "metrics", "parking", "under_way")
+
+    def __init__(self) -> None:
+        self.events: deque[NewEvent] = deque(maxlen=MAX_BUFFERED)
+        self.logs: deque[NewLog] = deque(maxlen=MAX_BUFFERED)
+        self.annotations: list[NewAnnotation] = []
+        self.artifacts: dict[str, Artifact] = {}
+        self.metrics: dict[str, float] = {}
+        #: Keys of checkpoints that are being made.
+        self.under_way: set[str] = set()
+        #: What the body cannot go on without, by name; once there is something, no new step begins.
+        self.parking: dict[str, NewWait] = {}
+        self.cancelled = False
+
+    def drain(self) -> tuple[tuple[NewEvent, ...], tuple[NewLog, ...]]:
+        """Take out the progress events and log lines gathered so far."""
+        return _take(self.events), _take(self.logs)
+
+
+def _take(queue: deque[T]) -> tuple[T, ...]:
+    return tuple(queue.popleft() for _ in range(len(queue)))
