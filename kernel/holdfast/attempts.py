@@ -36,6 +36,7 @@ from holdfast.verdicts import (
     final,
     left_behind,
     parked,
+    returned,
 )
 
 
