@@ -791,7 +791,6 @@ class JournalContract:
 
     def test_events_fold_into_the_rows(self, persistence: Persistence, clock: FakeClock) -> None:
         """Folding the events of a run gives the statuses of its rows at every point of its life."""
-
         stand(persistence, created())
         check_fold(persistence)
         stand(persistence, started(jobs=[job(key("a")), job(key("b"))]))
@@ -997,7 +996,7 @@ class JournalContract:
         assert [stage.key for stage in the_snapshot(persistence).stages] == [key("a", generation=2)]
 
     def test_a_rerun_from_a_turn_keeps_earlier_turns(self, persistence: Persistence) -> None:
-        """Records of the named turn and of later ones are superseded; the output of the turn before is visible again."""
+        """Records of the named turn and of later ones are superseded; the turn before has the visible output."""
         keys = [key(turn=turn) for turn in range(4)]
         stand(persistence, created(), started(jobs=[job(at) for at in keys]))
         for at in keys:

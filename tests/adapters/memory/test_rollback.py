@@ -14,16 +14,20 @@ import pytest
 from holdfast.change import (
     PENDING,
     ZERO,
-    Arrival,
     Change,
+    Committed,
     Finish,
     Grant,
     NewAnnotation,
+    NewGate,
+    NewItems,
     NewLog,
+    NewToken,
     Requeue,
     Require,
     RunPatch,
     Step,
+    Supersede,
     Suspend,
 )
 from holdfast.driving import run_sync
@@ -39,6 +43,7 @@ from holdfast_testing.contracts.samples import (
     SECOND,
     SINK,
     TTL,
+    answered,
     artifact,
     begin,
     created,
@@ -47,18 +52,30 @@ from holdfast_testing.contracts.samples import (
     everything,
     failure,
     fence,
+    gate_rule,
+    header,
     job,
     key,
+    moved,
+    new_wait,
     noted,
     operation,
+    parked,
     payload,
     progress,
+    reach,
+    reaching,
     rerun,
+    reserved,
+    rules,
     run_id,
+    sent,
     settled,
     stand,
+    started,
     take,
     the_stage,
+    wait_for,
     wanted,
 )
 
@@ -106,7 +123,7 @@ def prepared() -> MemoryPersistence:
     stand(store, Change(run_id=run_id(), step=Step(timers=(deadline(),), events=(progress(),))))
     state = Suspend(state=payload("1"), delay=SECOND, give_up_after=HOUR)
     stand(store, settled(take(store, key("poll")), state))
-    stand(store, attrs.evolve(noted(), arrivals=(Arrival(gate="g", generation=1, arity=3, step=Step()),)))
+    stand(store, reaching(noted(), gate_rule(arity=3)))
     stand(store, attrs.evolve(noted(), artifacts=(artifact("old"),), operations=(operation("old"),)))
     take(store, key("a"))
     take(store, key("b"))
@@ -120,7 +137,9 @@ def prepared() -> MemoryPersistence:
 
 def commits(store: MemoryPersistence) -> Coroutine[Any, Any, object]:
     """Commit change-sets that between them write whatever can be written."""
-    gate_step = Step(jobs=(job(key("d")),), events=(progress(text="gate"),))
+    behind = gate_rule("behind", arity=1, opens=Step(skips=(key("left out"),)))
+    opens = Step(jobs=(job(key("d")),), events=(progress(text="gate"),), arrivals=(reach(behind),))
+    gate = gate_rule(arity=3, opens=opens)
     laden = attrs.evolve(
         Change(
             run_id=run_id(),
@@ -130,8 +149,9 @@ def commits(store: MemoryPersistence) -> Coroutine[Any, Any, object]:
                 jobs=(job(key("e"), grant=Grant(worker="w", ttl=TTL)), job(key("f"), delay=HOUR)),
                 timers=(deadline(), deadline("second")),
                 events=(progress(text="own"),),
+                arrivals=(reach(gate, source="a"), reach(gate)),
             ),
-            arrivals=tuple(Arrival(gate="g", generation=1, arity=3, step=gate_step) for _ in range(2)),
+            rules=rules(gate, behind),
         ),
         artifacts=(artifact("old", blob="new"), artifact("new")),
         annotations=(NewAnnotation(name="who", value={"deep": [1]}),),
@@ -139,7 +159,7 @@ def commits(store: MemoryPersistence) -> Coroutine[Any, Any, object]:
         operations=(operation("new"),),
     )
     retried = settled(_lease(store, "b"), Requeue(delay=SECOND, attempt=1, failure=failure()))
-    waiting = Change(run_id=run_id(3), step=Step(run=RunPatch(status=RunStatus.WAITING), timers=(deadline(),)))
+    waiting = Change(run_id=run_id(3), step=Step(run=RunPatch(status=RunStatus.PAUSED), timers=(deadline(),)))
     return store.commit(
         [
             attrs.evolve(created(9), operations=(operation("nine"),)),
@@ -152,6 +172,70 @@ def commits(store: MemoryPersistence) -> Coroutine[Any, Any, object]:
             rerun(5, supersede=("a", "b")),
             waiting,
             ended(2),
+        ]
+    )
+
+
+def prepared_to_wait() -> MemoryPersistence:
+    """Return a store in which runs wait, hold keys, are held and have relatives."""
+    clock = FakeClock()
+    store = MemoryPersistence(clock=clock)
+    begin(store, "a", "b", "c", "due", "later")
+    for name in "ab":
+        wait_for(store, "w", name, at=key(name))
+    stand(store, answered("a"), reserved(take(store, key("c"))), sent("early"))
+    stand(store, Change(run_id=run_id(), step=Step(items=NewItems(key=key("m"), payloads=(payload("0"),)))))
+    family = [created(head=attrs.evolve(header(number), parent_id=run_id(1))) for number in (2, 3)]
+    stand(store, *family, started(2), attrs.evolve(noted(), patch={"n": 1}))
+    begin(store, run=5)
+    wait_for(store, at=key(run=5))
+    new = created(9)
+    assert new.create is not None
+    stand(store, attrs.evolve(new, create=attrs.evolve(new.create, held=True)))
+    run_sync(store.lease_streams(sink=SINK, limit=MANY, events=MANY, ttl=TTL))
+    clock.advance("1s")
+    return store
+
+
+def waits(store: MemoryPersistence) -> Coroutine[Any, Any, object]:
+    """Commit change-sets that open and answer waits and lay out what is to come, also while the run is PAUSED."""
+    lease = attrs.evolve(_lease(store, "c"), worker="w1")
+    begins = attrs.evolve(job(key("g")), waits=(new_wait("early"), new_wait("more")))
+    adds = Step(
+        jobs=(begins, job(key("h"), grant=Grant(worker="w1", ttl=TTL)), job(key("m", item=1))),
+        skips=(key("left out", item=2),),
+        gates=(NewGate(gate="map", generation=1, turn=0, arity=2),),
+        items=NewItems(key=key("m", item=1), payloads=(payload("1"), payload("2"))),
+        timers=(deadline(),),
+        cancels=("deadline",),
+    )
+    token = NewToken(hash="1" * 64, name="w", lifetime=HOUR)
+    return store.commit(
+        [
+            attrs.evolve(answered("b", at=key("b")), tokens=(token,), messages=sent("x").messages, patch={"n": None}),
+            Change(run_id=run_id(), step=adds),
+            moved(status=RunStatus.PAUSED),
+            attrs.evolve(parked(lease, "x", "y"), patch={"m": {"deep": 1}}),
+            moved(status=RunStatus.RUNNING),
+            reserved(attrs.evolve(lease, key=key("h"), epoch=1), name="second", output="1"),
+        ]
+    )
+
+
+def moves(store: MemoryPersistence) -> Coroutine[Any, Any, object]:
+    """Commit change-sets that close runs and all they have, tell their relatives, and let them go on."""
+    undo = RunPatch(status=RunStatus.COMPENSATING, failure=failure())
+    kept = (job(key("a~undo"), grant=Grant(worker="w1", ttl=TTL)), job(key("b~undo"), delay=HOUR))
+    return store.commit(
+        [
+            answered(at=key(run=5)),
+            moved(status=RunStatus.PAUSED),
+            Change(run_id=run_id(), step=Step(run=undo, jobs=kept, timers=(deadline("kept"),))),
+            ended(2),
+            ended(status=RunStatus.FAILED),
+            attrs.evolve(rerun(), supersede=(Supersede(stage_id="a"), Supersede(stage_id="b", completed=False))),
+            rerun(2),
+            moved(9, status=RunStatus.PENDING, require=PENDING),
         ]
     )
 
@@ -188,6 +272,8 @@ def settles(store: MemoryPersistence) -> Coroutine[Any, Any, object]:
 
 OPERATIONS: Final[dict[str, Callable[[MemoryPersistence], Coroutine[Any, Any, object]]]] = {
     "commit": commits,
+    "waits": waits,
+    "moves": moves,
     "lease": lambda store: store.lease(wanted()),
     "lease_one": lambda store: store.lease_one(key("c"), worker="w", ttl=TTL),
     "extend": extends,
@@ -197,6 +283,13 @@ OPERATIONS: Final[dict[str, Callable[[MemoryPersistence], Coroutine[Any, Any, ob
     "lease_streams of a new sink": lambda store: store.lease_streams(sink="new", limit=2, events=5, ttl=TTL),
     "settle_streams": settles,
     "replay_parked": lambda store: store.replay_parked(sink=SINK, limit=MANY),
+}
+
+
+#: What the store is prepared with for an operation; `prepared` unless it is named here.
+PREPARED: Final[dict[str, Callable[[], MemoryPersistence]]] = {
+    "waits": prepared_to_wait,
+    "moves": prepared_to_wait,
 }
 
 
@@ -220,12 +313,19 @@ def told(store: MemoryPersistence) -> object:
     return (
         seen(store),
         run_sync(store.find_operation(tenant="acme", scope="operation", key="nine")),
+        run_sync(store.find_token("1" * 64)),
+        _keys(store),
         run_sync(store.lease(wanted())),
         run_sync(store.lease_streams(sink=SINK, limit=MANY, events=MANY, ttl=TTL)),
         run_sync(store.replay_parked(sink=SINK, limit=MANY)),
         run_sync(store.lease_streams(sink=SINK, limit=MANY, events=MANY, ttl=TTL)),
         seen(store),
     )
+
+
+def _keys(store: MemoryPersistence) -> object:
+    """Return who holds which key, without taking one."""
+    return dict(store._store.keys)
 
 
 def broken_off(coroutine: Coroutine[Any, Any, object], *, at: int) -> bool:
@@ -244,14 +344,14 @@ def broken_off(coroutine: Coroutine[Any, Any, object], *, at: int) -> bool:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_broken_operation_leaves_nothing_behind(name: str) -> None:
     """Whatever line an operation breaks off at, the store tells what it told before, and it can be repeated."""
-    operate = OPERATIONS[name]
-    untouched = seen(prepared())
-    whole = prepared()
+    operate, prepare = OPERATIONS[name], PREPARED.get(name, prepared)
+    untouched = seen(prepare())
+    whole = prepare()
     # Refusals are errors, which are equal only to themselves.
     outcome = repr(run_sync(operate(whole)))
     done = told(whole)
     line = 1
-    while broken_off(operate(store := prepared()), at=line):
+    while broken_off(operate(store := prepare()), at=line):
         assert seen(store) == untouched, f"broken off at line event {line}"
         assert repr(run_sync(operate(store))) == outcome, f"broken off at line event {line}"
         assert told(store) == done, f"broken off at line event {line}"
@@ -277,6 +377,15 @@ def test_what_is_not_json_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match=r"is no (JSON value|name of a JSON member)"):
         run_sync(store.commit([attrs.evolve(noted(), annotations=(NewAnnotation(name="who", value=value),))]))
     assert everything(store, *RUNS) == before
+
+
+@pytest.mark.parametrize(("name", "refused"), [("commit", 1), ("waits", 0), ("moves", 0)])
+def test_the_sample_changes_stand(name: str, refused: int) -> None:
+    """The change-sets that the rollback is shown with are really applied, all but those that are meant not to be."""
+    store = PREPARED.get(name, prepared)()
+    outcomes = run_sync(OPERATIONS[name](store))
+    assert isinstance(outcomes, list)
+    assert [outcome for outcome in outcomes if not isinstance(outcome, Committed)] == outcomes[2 : 2 + refused]
 
 
 def test_the_prepared_store_has_something_of_everything() -> None:
