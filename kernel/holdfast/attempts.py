@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import attrs
 
-from holdfast.acts import act, undo
+from holdfast.acts import act, kept_text, undo
 from holdfast.authoring.watch import Watch
 from holdfast.change import ZERO, Change, Committed, Held, Requeue
 from holdfast.choosing import take_key
-from holdfast.codec import digest
+from holdfast.codec import digest, from_json, to_json
 from holdfast.command import Ports
 from holdfast.decide.advance import split
 from holdfast.decide.park import await_key
@@ -173,7 +173,10 @@ async def _held(held: Held, job: Leased, prepared: Prepared) -> Attempted:
         )
         raise Unfit(Failure(code="KEY_MISMATCH", message=message, stage_id=job.spec.id))
     if result.output is not None:
-        return await completed(result.output, job, cached=True)
+        shared = from_json(await job.text_of(result.output), what="result under a key")
+        # A payload of its own, for that of the other run may be gone before this run needs it.
+        output = await kept_text(to_json(shared["output"], what="result under a key"), job)
+        return await completed(output, job, patch=shared["patch"], cached=True)
     change = await_key(job.lease, held=result)
     assert isinstance(change.settle, Requeue), "the job looks again later"
     return Attempted(change=change, outcome=JobOutcome.RETRYING, delay=change.settle.delay)

@@ -100,8 +100,14 @@ async def completed(
     if patch:
         change = attrs.evolve(change, patch=patch)
     if reservation is not None:
-        change = attrs.evolve(change, reservation=attrs.evolve(reservation, output=output))
+        result = await kept_text(await _shared(output, patch, job), job)
+        change = attrs.evolve(change, reservation=attrs.evolve(reservation, output=result))
     return Attempted(change=change, outcome=outcome, output=output, failure=failure)
+
+
+async def _shared(output: Payload, patch: Mapping[str, Any] | None, job: Leased) -> str:
+    """Return what is kept under a key: the output with what the stage changes in the state of whoever gets it."""
+    return f'{{"output":{await job.text_of(output)},"patch":{to_json(patch, what="patch")}}}'
 
 
 async def returned(value: object, job: Leased, *, reservation: Reservation | None = None) -> Attempted:

@@ -64,7 +64,8 @@ def rerun(snapshot: RunSnapshot, *, definition: Definition, stage_id: str) -> Ag
     _require_led_to(begin, turn, snapshot=snapshot, definition=definition, kept=kept, asked=stage_id)
     again = tuple(one for one in definition.stages if one != UNDO and not _is_all_kept(one, newest, kept))
     generation = run.generation + 1
-    supersede = tuple(Supersede(stage_id=one, from_turn=_first_again(one, kept)) for one in definition.stages)
+    gone = (*again, UNDO) if UNDO in definition.stages else again
+    supersede = tuple(Supersede(stage_id=one, from_turn=_first_again(one, kept)) for one in gone)
     told = {"fromStage": stage_id, "generation": generation, "stages": _shown(again)}
     return _opened(
         snapshot,
