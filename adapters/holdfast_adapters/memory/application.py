@@ -24,7 +24,11 @@ class Application(Jobs):
     __slots__ = ("_closes", "_kept")
 
     def __init__(self, store: Store, *, now: datetime, undo: Undo) -> None:
-        super().__init__(store, now=now, undo=undo)
+        self._store = store
+        self._undo = undo
+        self.now = now
+        self._early = []
+        self._grants = []
         self._closes = False
         #: The step that moved the run to COMPENSATING, whose own jobs and timers stay.
         self._kept: Step | None = None
@@ -40,12 +44,8 @@ class Application(Jobs):
             self._drop_timer(run, change.fired)
         if change.supersede:
             self._supersede(run, change.supersede)
-        for answer in change.answers:
-            self._answer(run, answer)
-        for message in change.messages:
-            self._keep_message(run, message)
-        for token in change.tokens:
-            self._keep_token(run, token)
+        if change.answers or change.messages or change.tokens:
+            self._hear(run, change)
         if change.patch is not None:
             run.state = merged(run.state, owned(change.patch))
         self._step(run, change.step)
@@ -98,6 +98,14 @@ class Application(Jobs):
             self._put(run.gates, (gate.generation, gate.turn, gate.gate), new_gate(gate))
         if step.items is not None:
             self._keep_items(run, step.items)
+
+    def _hear(self, run: RunRow, change: Change) -> None:
+        for answer in change.answers:
+            self._answer(run, answer)
+        for message in change.messages:
+            self._keep_message(run, message)
+        for token in change.tokens:
+            self._keep_token(run, token)
 
     def _arrive(self, run: RunRow, change: Change) -> tuple[Step, ...]:
         """Hand the arrivals to their gates, write what follows, and return it in that order."""

@@ -18,9 +18,7 @@ from holdfast.change import (
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageKey, StageStatus
 from holdfast.entities.wait import WaitStatus
-from holdfast_adapters.memory.rows import InstanceRow, Place, RunRow, place
-from holdfast_adapters.memory.store import Store
-from holdfast_adapters.memory.undo import Undo
+from holdfast_adapters.memory.rows import InstanceRow, Place, RunRow, place, slot
 from holdfast_adapters.memory.waiting import Waiting
 
 _UNDONE = frozenset({StageStatus.FAILED, StageStatus.CANCELLED})
@@ -31,10 +29,8 @@ class Jobs(Waiting):
 
     __slots__ = ("_grants",)
 
-    def __init__(self, store: Store, *, now: datetime, undo: Undo) -> None:
-        super().__init__(store, now=now, undo=undo)
-        #: Jobs that asked for a grant: whether they get it depends on where the change-set leaves the run.
-        self._grants: list[tuple[InstanceRow, NewJob]] = []
+    #: Jobs that asked for a grant: whether they get it depends on where the change-set leaves the run.
+    _grants: list[tuple[InstanceRow, NewJob]]
 
     def _add_job(self, run: RunRow, job: NewJob) -> None:
         at = place(job.key)
@@ -199,17 +195,17 @@ class Jobs(Waiting):
 
     def _show(self, run: RunRow, row: InstanceRow) -> None:
         """Make the output of a COMPLETED record visible, unless that of a later generation or turn is."""
-        stage_id, generation, turn, item = row.place
-        shown = run.outputs.get((stage_id, item))
-        if shown is None or shown.place[1:3] <= (generation, turn):
-            self._put(run.outputs, (stage_id, item), row)
+        at = slot(row.key.stage_id, row.key.item)
+        shown = run.outputs.get(at)
+        if shown is None or shown.place[1:3] <= row.place[1:3]:
+            self._put(run.outputs, at, row)
 
     def _supersede(self, run: RunRow, supersede: Sequence[Supersede]) -> None:
         """Make records invisible, in one walk through the run, and show again what they hid."""
         by_stage: dict[str, list[Supersede]] = {}
         for one in supersede:
             by_stage.setdefault(one.stage_id, []).append(one)
-        for at in [at for at in run.outputs if at[0] in by_stage]:
+        for at in [at for at, row in run.outputs.items() if row.key.stage_id in by_stage]:
             self._drop(run.outputs, at)
         for row in run.instances.values():
             meant = by_stage.get(row.key.stage_id)

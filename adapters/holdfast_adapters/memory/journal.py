@@ -7,7 +7,7 @@ from datetime import datetime
 
 import attrs
 
-from holdfast.change import Change, Committed, Duplicate, Fence, Held, Refusal
+from holdfast.change import Change, Committed, Duplicate, Fence, Held, Refusal, Reservation
 from holdfast.entities.operation import OperationRecord
 from holdfast.entities.stage import StageKey
 from holdfast.entities.wait import WaitStatus
@@ -59,7 +59,12 @@ def _refusal(change: Change, store: Store, now: datetime) -> Refusal | None:
         lost = _lost(change.fence, run, now)
         if lost is not None:
             return LeaseLost(str(change.fence.key), epoch=change.fence.epoch, actual=lost)
-    return _stale(change, run, now) or _answered(change, run) or _held(change, store)
+    stale = _stale(change, run, now)
+    if stale is None and (change.answers or change.messages):
+        stale = _answered(change, run)
+    if stale is None and change.reservation is not None:
+        return _held(change.reservation, change.fence, store)
+    return stale
 
 
 def _lost(fence: Fence, run: RunRow, now: datetime) -> str | None:
@@ -106,11 +111,9 @@ def _answered(change: Change, run: RunRow) -> StaleVersion | None:
     return None
 
 
-def _held(change: Change, store: Store) -> Held | None:
-    if change.reservation is None:
-        return None
-    result = store.keys.get(change.reservation.scope)
-    if result is None or (change.fence is not None and result.output is None and _is_same(result.holder, change.fence)):
+def _held(reservation: Reservation, fence: Fence | None, store: Store) -> Held | None:
+    result = store.keys.get(reservation.scope)
+    if result is None or (fence is not None and result.output is None and _is_same(result.holder, fence)):
         return None
     return Held(result=result)
 

@@ -23,6 +23,8 @@ from holdfast_adapters.memory.owning import owned
 EventRow = tuple[EventType, datetime, StageKey | None, Any]
 #: A stage instance within its run: stage, generation, turn, item. Unlike a StageKey it is hashed without a Python call.
 Place = tuple[str, int, int, int]
+#: Where an output is looked for: stage and item, or the stage alone for item 0, which most are.
+Slot = str | tuple[str, int]
 #: A wait within its run: whose it is, and its name.
 WaitPlace = tuple[Place, str]
 
@@ -34,6 +36,11 @@ _NO_KEYS: Final[dict[KeyScope, None]] = {}
 def place(key: StageKey) -> Place:
     """Return the place of the stage instance within its run."""
     return (key.stage_id, key.generation, key.turn, key.item)
+
+
+def slot(stage_id: str, item: int) -> Slot:
+    """Return where the output of the stage for that item is looked for."""
+    return (stage_id, item) if item else stage_id
 
 
 class TimerRow(Stamped):
@@ -292,8 +299,8 @@ class RunRow(Stamped):
         self.jobs: dict[Place, InstanceRow] = {}
         #: How many of those are not WAITING.
         self.busy = 0
-        #: The newest completed ones with an output that no rerun superseded, by stage and item.
-        self.outputs: dict[tuple[str, int], InstanceRow] = {}
+        #: The newest completed ones with an output that no rerun superseded.
+        self.outputs: dict[Slot, InstanceRow] = {}
         #: By generation, turn and gate; one that is done stays, so that nothing follows from it twice.
         self.gates: dict[tuple[int, int, str], GateState] = {}
         #: Inputs of the instances of maps.

@@ -10,7 +10,7 @@ from holdfast.entities.run import Run
 from holdfast.entities.snapshot import RunSnapshot
 from holdfast.entities.stage import StageInstance, StageKey, StageStatus
 from holdfast_adapters.memory.owning import owned
-from holdfast_adapters.memory.rows import place
+from holdfast_adapters.memory.rows import place, slot
 from holdfast_adapters.memory.store import Store
 
 
@@ -59,7 +59,7 @@ class MemorySnapshots:
             run = self._store.runs.get(run_id)
             if run is None:
                 return {}
-            rows = ((stage_id, run.outputs.get((stage_id, item))) for stage_id in stage_ids)
+            rows = ((stage_id, run.outputs.get(slot(stage_id, item))) for stage_id in stage_ids)
             return {stage_id: row.output for stage_id, row in rows if row is not None and row.output is not None}
 
     async def list_item_outputs(self, key: StageKey, *, after: int, limit: int) -> Sequence[tuple[int, Payload | None]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 
 import attrs
 
@@ -13,8 +12,6 @@ from holdfast.entities.stage import StageKey
 from holdfast.entities.wait import Message, Wait, WaitStatus
 from holdfast.events import EventType
 from holdfast_adapters.memory.rows import EventRow, InstanceRow, RunRow, TokenRow, WaitPlace
-from holdfast_adapters.memory.store import Store
-from holdfast_adapters.memory.undo import Undo
 from holdfast_adapters.memory.writes import Writes
 
 
@@ -23,10 +20,8 @@ class Waiting(Writes):
 
     __slots__ = ("_early",)
 
-    def __init__(self, store: Store, *, now: datetime, undo: Undo) -> None:
-        super().__init__(store, now=now, undo=undo)
-        #: Events of waits that took a message, to be told behind those of the step.
-        self._early: list[EventRow] = []
+    #: Events of waits that took a message, to be told behind those of the step.
+    _early: list[EventRow]
 
     def _open_waits(self, run: RunRow, row: InstanceRow, waits: Iterable[NewWait]) -> bool:
         """Open the waits that the instance does not have and return whether it may go on: one of them is not OPEN."""

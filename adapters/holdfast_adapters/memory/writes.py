@@ -16,12 +16,12 @@ from holdfast_adapters.memory.undo import Undo
 class Writes:
     """Writes of one call, all at one instant."""
 
+    # One is made for every call: what the layers above need is set at once, without a chain of calls.
     __slots__ = ("_store", "_undo", "now")
 
-    def __init__(self, store: Store, *, now: datetime, undo: Undo) -> None:
-        self._store = store
-        self._undo = undo
-        self.now = now
+    _store: Store
+    _undo: Undo
+    now: datetime
 
     def _save(self, row: InstanceRow) -> None:
         """Note the state of a row that is about to move."""
