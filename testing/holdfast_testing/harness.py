@@ -8,7 +8,6 @@ from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
-from holdfast.attempts import JobOutcome
 from holdfast.authoring.flow import Flow
 from holdfast.authoring.registry import Registry
 from holdfast.change import ZERO, Grant
@@ -16,14 +15,21 @@ from holdfast.command import Command, Settings
 from holdfast.commands.job_execute import JobExecute
 from holdfast.commands.lease_reap_stale import LeaseReapStale
 from holdfast.commands.outbox_flush import OutboxFlush
+from holdfast.commands.run_cancel import RunCancel, RunCancelResult
 from holdfast.commands.run_claim_pending import RunClaimPending
 from holdfast.commands.run_create import RunCreate
+from holdfast.commands.run_pause import RunPause, RunPauseResult
+from holdfast.commands.run_rerun_from import RunRerunFrom, RunRerunFromResult
+from holdfast.commands.run_resume import RunResume, RunResumeResult
+from holdfast.commands.run_retry import RunRetry, RunRetryResult
+from holdfast.commands.run_unpause import RunUnpause, RunUnpauseResult
 from holdfast.commands.timer_fire_due import TimerFireDue
-from holdfast.decide.open import Keep
+from holdfast.decide.route import Keep
 from holdfast.driving import run_sync
 from holdfast.entities.definition import Definition
 from holdfast.entities.run import Failure, Run, RunStatus
 from holdfast.entities.stage import StageInstance
+from holdfast.entities.wait import Wait
 from holdfast.errors import RunNotFound
 from holdfast.events import Event
 from holdfast.kernel import Kernel
@@ -32,6 +38,7 @@ from holdfast.ports.blob_store import BlobStore
 from holdfast.ports.event_sink import EventSink
 from holdfast.ports.executor import Executor
 from holdfast.ports.persistence import Persistence
+from holdfast.ports.queries import RunFilter
 from holdfast.ports.work import LeaseRequest
 from holdfast_adapters.blobs.memory import MemoryBlobStore
 from holdfast_adapters.memory import MemoryPersistence
@@ -60,6 +67,8 @@ class Ended(Generic[Out]):
     output: Out | None
     events: tuple[Event, ...]
     stages: tuple[StageInstance, ...]
+    #: What its stages have patched; empty for a workflow that has no state.
+    state: Mapping[str, Any]
 
     @property
     def status(self) -> RunStatus:
@@ -184,13 +193,61 @@ class Harness:
             output=output,
             events=tuple(await self.persistence.list_events(run_id, limit=READ_LIMIT)),
             stages=tuple(await self.persistence.list_stages(run_id)),
+            state=await self.persistence.get_state(run_id),
         )
+
+    def waits(self, run_id: str) -> tuple[Wait, ...]:
+        """Return the waits of the run, whatever became of them, in the order in which they were opened."""
+        return tuple(run_sync(self.persistence.list_run_waits(run_id, limit=READ_LIMIT)))
+
+    def children(self, run_id: str) -> tuple[str, ...]:
+        """Return the ids of the runs that the run has started, the oldest first."""
+        found = run_sync(self.persistence.list_runs(RunFilter(parent_id=run_id), limit=READ_LIMIT))
+        return tuple(run.id for run in reversed(found))
+
+    def resume(
+        self, run_id: str, name: str, payload: Any = None, *, actor: str | None = None, operation_id: str | None = None
+    ) -> RunResumeResult:
+        """Hand *payload* to the wait *name* of the run, or have it kept until there is one."""
+        return self.dispatch(
+            RunResume(run_id=run_id, name=name, payload=payload, actor=actor, operation_id=operation_id)
+        )
+
+    def resume_token(
+        self, token: str, payload: Any = None, *, actor: str | None = None, operation_id: str | None = None
+    ) -> RunResumeResult:
+        """Hand *payload* to the wait that *token* is the right to answer."""
+        return self.dispatch(RunResume(token=token, payload=payload, actor=actor, operation_id=operation_id))
+
+    def pause(self, run_id: str, *, reason: str | None = None) -> RunPauseResult:
+        """Hold the run back."""
+        return self.dispatch(RunPause(run_id=run_id, reason=reason))
+
+    def unpause(self, run_id: str) -> RunUnpauseResult:
+        """Let the run go on."""
+        return self.dispatch(RunUnpause(run_id=run_id))
+
+    def cancel(self, run_id: str, *, reason: str | None = None) -> RunCancelResult:
+        """Cancel the run."""
+        return self.dispatch(RunCancel(run_id=run_id, reason=reason))
+
+    def retry(self, run_id: str) -> RunRetryResult:
+        """Let the failed run go on from where it failed."""
+        return self.dispatch(RunRetry(run_id=run_id))
+
+    def rerun(self, run_id: str, from_stage_id: str) -> RunRerunFromResult:
+        """Do the run again from one of its stages."""
+        return self.dispatch(RunRerunFrom(run_id=run_id, from_stage_id=from_stage_id))
 
     def drain(self, *, until: timedelta | None = None) -> int:
         """Do everything that is or becomes due, jumping over the time between, and return how many steps it took.
 
+        Sleeps, limits of waits, delayed starts and deadlines are jumped over like any other time: to answer a wait
+        that has a limit, drain with *until* before.
+
         Args:
-            until: How far the clock may be advanced in all; without a limit it goes on until nothing will be due.
+            until: How far the clock may be advanced in all, zero for not at all; without a limit it goes on until
+                nothing will be due.
         """
         return run_sync(self.adrain(until=until))
 
@@ -231,7 +288,7 @@ class Harness:
             command: JobExecute | None = JobExecute(job=lease.key, worker=WORKER, lease=lease, keep=self._keep)
             while command is not None:
                 executed = await kernel.dispatch(command)
-                command = executed.next if executed.outcome is JobOutcome.COMPLETED else None
+                command = executed.next
         reaped = await kernel.dispatch(LeaseReapStale())
         fired = await kernel.dispatch(TimerFireDue())
         flushed = await kernel.dispatch(OutboxFlush())

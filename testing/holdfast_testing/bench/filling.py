@@ -10,14 +10,15 @@ from holdfast.change import Change, Committed, Grant
 from holdfast.codec import digest
 from holdfast.decide.admit import admit
 from holdfast.decide.advance import advance
-from holdfast.decide.create import create
-from holdfast.decide.open import Keep
+from holdfast.decide.create import Wanted, create
+from holdfast.decide.route import Keep
 from holdfast.entities.definition import Definition
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import RunHeader
-from holdfast.entities.stage import Lease, StageKey, StageStatus
+from holdfast.entities.stage import Lease
 from holdfast.kernel import Kernel
 from holdfast.ports.persistence import Persistence
+from holdfast.settling import leased
 
 #: Change-sets in one commit.
 BATCH: Final = 500
@@ -37,13 +38,18 @@ async def fill(kernel: Kernel, definition: Definition, *, runs: int) -> None:
 async def _finish(kernel: Kernel, definition: Definition, run_ids: Sequence[str]) -> None:
     store = kernel.ports.persistence
     headers = [_header(run_id, definition) for run_id in run_ids]
-    await _stand(store, [create(header, idempotency_key=None, annotations={}) for header in headers])
+    await _stand(store, [create(header, Wanted()) for header in headers])
     pending = await store.list_pending(limit=len(headers), known=frozenset({(definition.id, definition.version)}))
     changes = [admit(run, definition=definition, keep=_KEEP) for run in pending]
     leases = await _granted(store, changes, [run.header for run in pending])
     while leases:
-        changes = [advance(lease, definition=definition, output=lease.run.input, keep=_KEEP) for lease in leases]
+        changes = [_advanced(lease, definition) for lease in leases]
         leases = await _granted(store, changes, [lease.run for lease in leases])
+
+
+def _advanced(lease: Lease, definition: Definition) -> Change:
+    (edge,) = definition.graph.outgoing[lease.key.stage_id]
+    return advance(lease, definition=definition, output=lease.run.input, edge=edge, keep=_KEEP)
 
 
 async def _granted(store: Persistence, changes: Sequence[Change], headers: Sequence[RunHeader]) -> list[Lease]:
@@ -58,19 +64,7 @@ async def _stand(store: Persistence, changes: Sequence[Change]) -> None:
 
 
 def _leases(change: Change, header: RunHeader) -> list[Lease]:
-    return [
-        Lease(
-            key=StageKey(run_id=job.key.run_id, stage_id=job.key.stage_id),
-            epoch=1,
-            attempt=1,
-            max_attempts=job.max_attempts,
-            worker=_WORKER,
-            queue=job.queue,
-            status=StageStatus.RUNNING,
-            run=header,
-        )
-        for job in change.step.jobs
-    ]
+    return [leased(job, run=header) for job in change.step.jobs]
 
 
 def _header(run_id: str, definition: Definition) -> RunHeader:
