@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import copy
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Generic, Self, TypeVar, get_args, get_origin
 
@@ -14,11 +14,11 @@ from holdfast.authoring import mistakes
 from holdfast.authoring.context import Context
 from holdfast.authoring.fit import fits
 from holdfast.authoring.mistakes import Subject
-from holdfast.authoring.options import DEFAULT_QUEUE, checked_name, checked_retry, checked_span, read_options
+from holdfast.authoring.options import checked_name, checked_retry, checked_span, read_options
 from holdfast.authoring.signature import Assumed, Declared, Signature, read_signature, resolve, without_members
 from holdfast.authoring.source import caller, source_of, source_of_class
-from holdfast.authoring.stage import Plan, Stage
-from holdfast.entities.definition import Polling
+from holdfast.authoring.stage import Plan, Stage, undoing_of
+from holdfast.entities.definition import DEFAULT_QUEUE, Polling
 from holdfast.entities.retry import Retry, Span, span
 
 In_contra = TypeVar("In_contra", contravariant=True)
@@ -66,6 +66,8 @@ class BatchStage(Stage[In_contra, Out_co], Generic[In_contra, Ref, Out_co]):
     needs: Sequence[Stage[Any, Any] | str] = ()
     #: Where the stage's jobs wait for a worker.
     queue: str = DEFAULT_QUEUE
+    #: A staticmethod that undoes what the stage did, in a workflow with ``compensate=True``; called with its output.
+    compensate: Callable[..., Any] | None = None
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Refuse a class that lacks a part, with the class's source line."""
@@ -86,7 +88,14 @@ class BatchStage(Stage[In_contra, Out_co], Generic[In_contra, Ref, Out_co]):
         """The id that the stage has in a workflow."""
         return self.name or type(self).__name__
 
-    def using(self, *, retry: Retry | None = None, timeout: Span | None = None, name: str | None = None) -> Self:
+    def using(
+        self,
+        *,
+        retry: Retry | None = None,
+        timeout: Span | None = None,
+        name: str | None = None,
+        queue: str | None = None,
+    ) -> Self:
         """Return the same stage with other options; those that are not given stay.
 
         Raises:
@@ -99,6 +108,8 @@ class BatchStage(Stage[In_contra, Out_co], Generic[In_contra, Ref, Out_co]):
             other.retry = checked_retry(retry, name=other.id, call=call)
         if timeout is not None:
             other.timeout = checked_span(f'timeout of stage "{other.id}"', timeout, call=call)
+        if queue is not None:
+            other.queue = checked_name(f'queue of stage "{other.id}"', queue, call=call)
         return other
 
     def plan(self, names: Mapping[str, Any]) -> Plan:
@@ -106,7 +117,13 @@ class BatchStage(Stage[In_contra, Out_co], Generic[In_contra, Ref, Out_co]):
         source = source_of_class(type(self))
         subject = Subject(f'batch stage "{self.id}"', source)
         options = read_options(
-            name=self.id, retry=self.retry, timeout=self.timeout, needs=self.needs, queue=self.queue, call=source
+            name=self.id,
+            retry=self.retry,
+            timeout=self.timeout,
+            needs=self.needs,
+            queue=self.queue,
+            compensate=self.compensate,
+            call=source,
         )
         submit, poll = self._parts(names, subject)
         state = submit.output
@@ -125,6 +142,7 @@ class BatchStage(Stage[In_contra, Out_co], Generic[In_contra, Ref, Out_co]):
             config=_one_config(submit, poll, subject),
             options=options,
             source=source,
+            compensate=undoing_of(options, poll.output, subject, names=names),
         )
 
     def _parts(self, names: Mapping[str, Any], subject: Subject) -> tuple[Signature, Signature]:

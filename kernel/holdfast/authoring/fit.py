@@ -153,6 +153,67 @@ def _generic(kind: type) -> Any:
     return metadata["origin"] if metadata else None
 
 
+def item_of(annotation: Any) -> Any | None:
+    """Return the type of the items of an array, Any if it does not say; None for a type that is no array."""
+    annotation = _bare(annotation)
+    if _says_nothing(annotation):
+        return Any
+    members = _members(annotation)
+    if members is not None:
+        each = [item_of(member) for member in members]
+        return None if None in each else _one_of(each)
+    kind = get_origin(annotation) or annotation
+    look = _look(kind) if isinstance(kind, type) else None
+    if look is not _Look.ARRAY:
+        return Any if look is None else None
+    fixed, item = _items(annotation) or (None, Any)
+    return item if fixed is None else _one_of(fixed)
+
+
+def _one_of(annotations: Sequence[Any]) -> Any:
+    return Union[tuple(annotations)] if annotations else Any  # noqa: UP007  # the members are known at run time only
+
+
+def misnamed(given: Mapping[str, Any], wanted: Any) -> str | None:
+    """Return why an object of values of the *given* types, by name, cannot be read as type *wanted*; None if it can."""
+    wanted = _bare(wanted)
+    kind = get_origin(wanted) or wanted
+    look = _look(kind) if isinstance(kind, type) and not _says_nothing(wanted) else None
+    if look is None:
+        return None
+    if look not in {_Look.OBJECT, _Look.MODEL}:
+        return "takes no object"
+    fields = _fields(kind)
+    if fields is None:
+        arguments = get_args(wanted)
+        fields = {name: (arguments[1] if len(arguments) == 2 else Any, False) for name in given}
+    for name, annotation in given.items():
+        if name not in fields:
+            return f'has no field "{name}"'
+        if not fits(annotation, fields[name][0]):
+            return f'takes another type for "{name}"'
+    missing = next((name for name, (_, is_required) in fields.items() if is_required and name not in given), None)
+    return None if missing is None else f'needs "{missing}", which none of them is called'
+
+
+def _fields(kind: Any) -> Mapping[str, tuple[Any, bool]] | None:
+    """Return the type of each field of a class, and whether it must be there; None if it has no fields of its own."""
+    if typing_extensions.is_typeddict(kind):
+        hints = typing_extensions.get_type_hints(kind)
+        return {name: (hint, name in kind.__required_keys__) for name, hint in hints.items()}
+    fields = getattr(kind, "__pydantic_fields__", None)
+    if isinstance(fields, Mapping) and not dataclasses.is_dataclass(kind):
+        known = cast("Mapping[str, Any]", fields)
+        return {field.alias or name: (field.annotation, field.is_required()) for name, field in known.items()}
+    if dataclasses.is_dataclass(kind):
+        empty = dataclasses.MISSING
+        return {
+            field.name: (field.type, field.default is empty and field.default_factory is empty)
+            for field in dataclasses.fields(kind)
+        }
+    return None
+
+
 def _items_fit(given: Any, wanted: Any, *, depth: int) -> bool:
     items, places = _items(given), _items(wanted)
     if items is None or places is None:

@@ -1,60 +1,50 @@
-"""The typed pipeline: `workflow` begins one, and each step gives a new `Flow`."""
+"""The typed pipeline: `workflow` or `line` begins one, and each step gives a new `Flow`."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar, overload
 
-from holdfast.authoring.assemble import Header, Step, assemble, check_step, make_step
+from holdfast.authoring.branching import Case, Next
 from holdfast.authoring.context import Context
-from holdfast.authoring.options import checked_name, checked_span
+from holdfast.authoring.draft import Beginning
+from holdfast.authoring.growing import Step
+from holdfast.authoring.heading import Told, begun, read_header
+from holdfast.authoring.pipeline import Pipeline
+from holdfast.authoring.reading import read_branch, read_map, read_parallel, read_pipe, read_wait
 from holdfast.authoring.source import caller
-from holdfast.authoring.stage import In_contra, Out_co, Stage
-from holdfast.codec.refusals import UnresolvedName
-from holdfast.codec.spelling import type_name
-from holdfast.entities.definition import Definition
+from holdfast.authoring.stage import In_contra, Out_co
+from holdfast.entities.definition import STEP_LIMIT
 from holdfast.entities.retry import Span
 
 Given = TypeVar("Given")
 T = TypeVar("T")
+U = TypeVar("U")
+W = TypeVar("W")
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
 F = TypeVar("F")
+G = TypeVar("G")
 
-#: A stage that can stand where a *Given* arrives; one that takes its context only can stand anywhere.
-Next = Stage[Given, T] | Stage[Context[Any], T]
+#: A case whose stage takes what arrives, or its context only.
+Choice = Case[Given, T] | Case[Context[Any], T]
 
 
-class Flow(Generic[In_contra, Out_co]):
-    """A workflow as far as it is written: runs of it take an *In* and give an *Out*. Immutable."""
+class Flow(Pipeline[In_contra, Out_co], Generic[In_contra, Out_co]):
+    """A workflow or a line as far as it is written: it takes an *In* and gives an *Out*. Immutable."""
 
-    __slots__ = ("_definition", "_header", "_steps")
-
-    def __init__(self, header: Header, steps: tuple[Step, ...] = ()) -> None:
-        self._header = header
-        self._steps = steps
-        self._definition: Definition | None = None
-
-    @property
-    def id(self) -> str:
-        """The workflow's id."""
-        return self._header.id
-
-    @property
-    def version(self) -> str:
-        """The workflow's version."""
-        return self._header.version
+    __slots__ = ()
 
     def pipe(self, stage: Next[Out_co, T], /) -> Flow[In_contra, T]:
-        """Add *stage*, which takes what comes out so far.
+        """Add *stage*, or a line of stages, which takes what comes out so far.
 
         Raises:
             DefinitionError: If it cannot stand here.
         """
-        return self._with(stage)
+        return self._with(read_pipe(stage, call=caller()))
 
     @overload
     def parallel(self, a: Next[Out_co, A], /) -> Flow[In_contra, A]: ...  # pyright: ignore[reportOverlappingOverload]  # first match
@@ -84,47 +74,198 @@ class Flow(Generic[In_contra, Out_co]):
         /,
     ) -> Flow[In_contra, tuple[A, B, C, D, E, F]]: ...
     @overload
-    def parallel(self, *stages: Next[Out_co, Any]) -> Flow[In_contra, tuple[Any, ...]]: ...
-    def parallel(self, *stages: Any) -> Any:
+    def parallel(
+        self, a: Next[Out_co, A], /, *, need: int | None = None, tolerate: int = 0
+    ) -> Flow[In_contra, tuple[A | None]]: ...
+    @overload
+    def parallel(
+        self, a: Next[Out_co, A], b: Next[Out_co, B], /, *, need: int | None = None, tolerate: int = 0
+    ) -> Flow[In_contra, tuple[A | None, B | None]]: ...
+    @overload
+    def parallel(
+        self,
+        a: Next[Out_co, A],
+        b: Next[Out_co, B],
+        c: Next[Out_co, C],
+        /,
+        *,
+        need: int | None = None,
+        tolerate: int = 0,
+    ) -> Flow[In_contra, tuple[A | None, B | None, C | None]]: ...
+    @overload
+    def parallel(
+        self,
+        a: Next[Out_co, A],
+        b: Next[Out_co, B],
+        c: Next[Out_co, C],
+        d: Next[Out_co, D],
+        /,
+        *,
+        need: int | None = None,
+        tolerate: int = 0,
+    ) -> Flow[In_contra, tuple[A | None, B | None, C | None, D | None]]: ...
+    @overload
+    def parallel(
+        self, *stages: Next[Out_co, Any], need: int | None = None, tolerate: int = 0
+    ) -> Flow[In_contra, tuple[Any, ...]]: ...
+    def parallel(self, *stages: Any, need: int | None = None, tolerate: int = 0) -> Any:
         """Add stages that run in parallel; each takes what comes out so far, and their outputs form a tuple in order.
 
-        One stage alone is the same as piped.
+        One stage alone is the same as piped, unless *need* or *tolerate* is given.
+
+        Args:
+            stages: The stages, or lines of stages.
+            need: Go on as soon as so many have completed; the tuple has None for the others.
+            tolerate: So many may fail; the tuple has None for them.
 
         Raises:
             DefinitionError: If there is none, or one cannot stand here.
         """
-        return self._with(*stages)
+        return self._with(read_parallel(stages, need=need, tolerate=tolerate, call=caller()))
 
-    def definition(self) -> Definition:
-        """Return the compiled workflow, every time the same one.
+    @overload
+    def branch(self, a: Choice[Out_co, A], b: Choice[Out_co, B], /) -> Flow[In_contra, A | B]: ...  # pyright: ignore[reportOverlappingOverload]  # first match
+    @overload
+    def branch(
+        self, a: Choice[Out_co, A], b: Choice[Out_co, B], c: Choice[Out_co, C], /
+    ) -> Flow[In_contra, A | B | C]: ...
+    @overload
+    def branch(
+        self, a: Choice[Out_co, A], b: Choice[Out_co, B], c: Choice[Out_co, C], d: Choice[Out_co, D], /
+    ) -> Flow[In_contra, A | B | C | D]: ...
+    @overload
+    def branch(
+        self,
+        a: Choice[Out_co, A],
+        b: Choice[Out_co, B],
+        c: Choice[Out_co, C],
+        d: Choice[Out_co, D],
+        e: Choice[Out_co, E],
+        /,
+    ) -> Flow[In_contra, A | B | C | D | E]: ...
+    @overload
+    def branch(
+        self,
+        a: Choice[Out_co, A],
+        b: Choice[Out_co, B],
+        c: Choice[Out_co, C],
+        d: Choice[Out_co, D],
+        e: Choice[Out_co, E],
+        f: Choice[Out_co, F],
+        /,
+    ) -> Flow[In_contra, A | B | C | D | E | F]: ...
+    @overload
+    def branch(
+        self,
+        a: Choice[Out_co, A],
+        b: Choice[Out_co, B],
+        c: Choice[Out_co, C],
+        d: Choice[Out_co, D],
+        e: Choice[Out_co, E],
+        f: Choice[Out_co, F],
+        g: Choice[Out_co, G],
+        /,
+    ) -> Flow[In_contra, A | B | C | D | E | F | G]: ...
+    @overload
+    def branch(self, *cases: Choice[Out_co, T]) -> Flow[In_contra, T]: ...
+    def branch(self, *cases: Any) -> Any:
+        """Add a choice: of the cases, the one of the highest priority that is true is taken.
+
+        Write ``.branch(when(lambda report: report.sure, publish), otherwise(ask))``. What the cases give is one value.
 
         Raises:
-            DefinitionError: If it cannot be built.
+            DefinitionError: If there is no condition, no otherwise, or a case cannot stand here.
         """
-        if self._definition is None:
-            self._definition = assemble(self._header, self._steps, caller().names)
-        return self._definition
+        return self._with(read_branch(cases, call=caller()))
 
-    def _with(self, *stages: object) -> Flow[In_contra, Any]:
-        step = make_step(stages, call=caller())
-        check_step(self._header, self._steps, step)
-        return Flow(self._header, (*self._steps, step))
+    @overload
+    def map(self: Flow[Given, Sequence[T]], stage: Next[T, U], /, *, limit: int = 10) -> Flow[Given, list[U]]: ...
+    @overload
+    def map(
+        self: Flow[Given, Sequence[T]], stage: Next[T, U], /, *, limit: int = 10, tolerate: float
+    ) -> Flow[Given, list[U | None]]: ...
+    def map(self, stage: Any, /, *, limit: int = 10, tolerate: float | None = None) -> Any:
+        """Add a stage, or a line of stages, that is executed for each item of the list that comes out so far.
 
-    def __repr__(self) -> str:
-        groups = (step.ids[0] if len(step.ids) == 1 else f"({' | '.join(step.ids)})" for step in self._steps)
-        return f"<workflow {self.id}@{self.version}: {' → '.join([type_name(self._header.input), *groups])}>"
+        The outputs form a list in the order of the items.
+
+        Args:
+            stage: The stage or line.
+            limit: So many items are under way at a time.
+            tolerate: How many items may fail, as a number or a fraction; the list has None for them.
+
+        Raises:
+            DefinitionError: If what comes out is no list, or the stage cannot take its items.
+        """
+        return self._with(read_map(stage, limit=limit, tolerate=tolerate, call=caller()))
+
+    def wait_for(
+        self,
+        name: str,
+        payload: type[W],
+        /,
+        *,
+        timeout: Span | None = None,
+        on_timeout: Next[Out_co, W] | None = None,
+        reason: str = "",
+    ) -> Flow[In_contra, tuple[Out_co, W]]:
+        """Wait for somebody to resume the run with a payload, which is paired with what comes out so far.
+
+        Args:
+            name: What the payload is addressed by; unique within the workflow.
+            payload: The type of the payload.
+            timeout: How long to wait, such as ``7d``; for ever if not given.
+            on_timeout: A stage or line whose output takes the payload's place; without one a timeout fails the run.
+            reason: For people: what is waited for.
+
+        Raises:
+            DefinitionError: If an argument is not fit to be what it is.
+        """
+        step = read_wait(name, payload, timeout=timeout, on_timeout=on_timeout, reason=reason, call=caller())
+        return self._with(step)
+
+    def _with(self, step: Step) -> Flow[In_contra, Any]:
+        other: Flow[In_contra, Any] = Flow(self.beginning)
+        other.grow_from(self, step)
+        return other
 
 
 @overload
 def workflow(
-    id: str, *, input: type[T], version: str = "1.0.0", description: str = "", timeout: Span | None = None
+    id: str,
+    *,
+    input: type[T],
+    version: str = "1.0.0",
+    description: str = "",
+    timeout: Span | None = None,
+    step_limit: int = STEP_LIMIT,
+    compensate: bool = False,
+    state: bool = False,
 ) -> Flow[T, T]: ...
 @overload
 def workflow(
-    id: str, *, input: None, version: str = "1.0.0", description: str = "", timeout: Span | None = None
+    id: str,
+    *,
+    input: None,
+    version: str = "1.0.0",
+    description: str = "",
+    timeout: Span | None = None,
+    step_limit: int = STEP_LIMIT,
+    compensate: bool = False,
+    state: bool = False,
 ) -> Flow[None, None]: ...
-def workflow(id: str, *, input: Any, version: str = "1.0.0", description: str = "", timeout: Span | None = None) -> Any:
-    """Begin a workflow, to which `Flow.pipe` and `Flow.parallel` add stages.
+def workflow(  # noqa: PLR0913 - one for each option
+    id: str,
+    *,
+    input: Any,
+    version: str = "1.0.0",
+    description: str = "",
+    timeout: Span | None = None,
+    step_limit: int = STEP_LIMIT,
+    compensate: bool = False,
+    state: bool = False,
+) -> Any:
+    """Begin a workflow, to which `Flow.pipe`, `Flow.parallel` and their like add stages.
 
     Args:
         id: What the workflow is known by.
@@ -132,20 +273,31 @@ def workflow(id: str, *, input: Any, version: str = "1.0.0", description: str = 
         version: Runs stay on the version that they were started with, so a changed workflow gets a new one.
         description: What it is for, for people.
         timeout: The limit of a whole run, such as ``7d``.
+        step_limit: How many stages a path through a run may have.
+        compensate: Whether completed stages are undone when a run fails or is cancelled.
+        state: Whether runs have a state that stages see and patch.
 
     Raises:
         DefinitionError: If an argument is not fit to be what it is.
     """
     call = caller().source
-    header = Header(
-        id=checked_name("id of a workflow", id, call=call),
-        version=checked_name(f'version of workflow "{id}"', version, call=call),
+    options = Told(
+        version=version,
         description=description,
-        timeout=None if timeout is None else checked_span(f'timeout of workflow "{id}"', timeout, call=call),
-        input=input,
-        call=call,
+        timeout=timeout,
+        step_limit=step_limit,
+        compensate=compensate,
+        state=state,
     )
-    # A model may refer to one that is defined further down; it is looked at again when the definition is built.
-    with suppress(UnresolvedName):
-        header.declared_input()
-    return Flow(header)
+    return Flow(begun(read_header(id, input=input, options=options, call=call)))
+
+
+def line(input: type[T], /) -> Flow[T, T]:
+    """Begin a line of stages, which can stand wherever a stage can.
+
+    Write ``ask = line(Report).wait_for("approval", Decision).pipe(decide)``.
+
+    Raises:
+        DefinitionError: If values of the type cannot be stored.
+    """
+    return Flow(begun(Beginning(input=input, call=caller().source)))

@@ -89,12 +89,12 @@ def duplicate_stage(stage_id: str, *, first: Source, call: Source) -> Definition
 
 def unknown_need(need: str, subject: Subject, *, call: Source, earlier: Sequence[str], beside: bool) -> DefinitionError:
     """Return the error for a stage that needs one that does not stand before it."""
-    why = "which stands beside it in the same group" if beside else "which no earlier stage has for its id"
+    why = "which stands beside it, not before it" if beside else "which no earlier stage has for its id"
     there = ", ".join(earlier) or "none"
     return DefinitionError(
         f'{subject.name[0].upper()}{subject.name[1:]} needs "{cut(need, _MAX_SHOWN)}", {why}',
         where=[call.quoted(), subject.source.of_statement().quoted()],
-        fix=f"A stage can need those of earlier groups. Before this one stand: {there}.",
+        fix=f"A stage can need those that lead to it. Before this one stand: {there}.",
         code="E2044",
     )
 
@@ -221,6 +221,15 @@ def unfit_defaults(subject: Subject, config: str, problems: Sequence[str]) -> De
     )
 
 
+def other_undoing(subject: Subject, output: Any, taken: Any) -> DefinitionError:
+    """Return the error for a stage whose compensation does not take its output."""
+    return subject.mistake(
+        f"returns {type_name(output)}, but its compensation takes {type_name(taken)}",
+        fix="The compensation is called with the output of the stage it undoes: annotate both alike.",
+        code="E2041",
+    )
+
+
 def no_stage(value: object, *, call: Source) -> DefinitionError:
     """Return the error for something that is no stage and stands where a stage must."""
     if isinstance(value, type):
@@ -235,10 +244,10 @@ def no_stage(value: object, *, call: Source) -> DefinitionError:
 
 def different_definition(definition: Definition) -> DefinitionError:
     """Return the error for two definitions that have the same id and version."""
-    first = next(iter(definition.stages.values()))
+    first = next((spec.body.source for spec in definition.stages.values() if spec.body is not None), definition.name)
     return DefinitionError(
         f"Two different workflows are registered as {definition.name}",
-        where=[f"{first.body.source}  (the first stage of the second)"],
+        where=[f"{first}  (the first stage of the second)"],
         fix="Give the changed one a new version: runs stay on the version that they were started with.",
         code="E2053",
     )

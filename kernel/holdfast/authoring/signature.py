@@ -108,6 +108,38 @@ def read_signature(
     )
 
 
+@attrs.frozen(kw_only=True)
+class Undoing:
+    """A function that undoes what a stage did, and the type of output that it takes."""
+
+    body: Body
+    #: None if it does not say, or takes none.
+    output: Any
+
+
+def read_undoing(function: Callable[..., Any], subject: Subject, *, names: Mapping[str, Any]) -> Undoing:
+    """Read a function that takes the output of a stage and, if it wants, the context.
+
+    Raises:
+        UnresolvedName: If an annotation refers to a name that does not exist yet.
+        DefinitionError: If it cannot be called so.
+    """
+    _refuse_generators(function, subject)
+    hints = _hints(function, subject, names)
+    parameters = _parameters(function, subject)
+    if parameters and parameters[0].name not in hints:
+        hints = {**hints, parameters[0].name: Any}
+    given, context = _roles(parameters, hints, subject)
+    body = Body(
+        function=function,
+        calling=Calling.ASYNC if is_async(function) or _awaited(hints.get("return"))[1] else Calling.SYNC,
+        takes_input=given is not None,
+        takes_context=context is not None,
+        source=str(source_of(function)),
+    )
+    return Undoing(body=body, output=None if given is None else hints[given.name])
+
+
 def declared(annotation: Any, what: str, subject: Subject) -> Declared:
     """Return the declared type *annotation*.
 

@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, P
 import attrs
 
 from holdfast.authoring import mistakes
+from holdfast.authoring.fit import fits
 from holdfast.authoring.mistakes import Subject
-from holdfast.authoring.options import DEFAULT_QUEUE, Options, checked_name, checked_retry, checked_span, read_options
-from holdfast.authoring.signature import Declared, Signature, has_parameters, is_async, read_signature
+from holdfast.authoring.options import Options, checked_key, checked_name, checked_retry, checked_span, read_options
+from holdfast.authoring.signature import (
+    Declared,
+    Signature,
+    declared,
+    has_parameters,
+    is_async,
+    read_signature,
+    read_undoing,
+)
 from holdfast.authoring.source import Caller, Source, caller, source_of
 from holdfast.codec.refusals import UnresolvedName
-from holdfast.entities.definition import Body, Polling
+from holdfast.entities.definition import DEFAULT_QUEUE, Body, PayloadType, Polling
 from holdfast.entities.retry import Retry, Span
 
 In_contra = TypeVar("In_contra", contravariant=True)
@@ -39,9 +48,16 @@ class Plan:
     config: Declared | None
     options: Options
     source: Source
+    #: What payloads the body may wait for, by name.
+    waits: Mapping[str, PayloadType] = attrs.field(factory=dict)
+    compensate: Body | None = None
 
 
-class Stage(abc.ABC, Generic[In_contra, Out_co]):
+class Part(Generic[In_contra, Out_co]):
+    """Something that can stand in a workflow, where an *In* arrives and an *Out* leaves: a stage or a line of them."""
+
+
+class Stage(Part[In_contra, Out_co], abc.ABC, Generic[In_contra, Out_co]):
     """Something that can be a stage of a workflow: it turns an *In* into an *Out*."""
 
     @property
@@ -85,7 +101,15 @@ class FunctionStage(Stage[In_contra, Out_co], Generic[In_contra, P, Out_co]):
         """The ids of the earlier stages whose outputs the context offers."""
         return self._options.needs
 
-    def using(self, *, retry: Retry | None = None, timeout: Span | None = None, name: str | None = None) -> Self:
+    def using(
+        self,
+        *,
+        retry: Retry | None = None,
+        timeout: Span | None = None,
+        name: str | None = None,
+        key: Callable[[Any], str] | None = None,
+        queue: str | None = None,
+    ) -> Self:
         """Return the same stage with other options; those that are not given stay.
 
         Under another name one function can stand in a workflow twice.
@@ -101,16 +125,23 @@ class FunctionStage(Stage[In_contra, Out_co], Generic[In_contra, P, Out_co]):
         if timeout is not None:
             limit = checked_span(f'timeout of stage "{options.name}"', timeout, call=call)
             options = attrs.evolve(options, timeout=limit)
+        if key is not None:
+            options = attrs.evolve(options, key=checked_key(key, name=options.name, call=call))
+        if queue is not None:
+            known = checked_name(f'queue of stage "{options.name}"', queue, call=call)
+            options = attrs.evolve(options, queue=known)
         other = copy.copy(self)
         vars(other)["_options"] = options
         return other
 
     def plan(self, names: Mapping[str, Any]) -> Plan:
         """Return what the stage is, its types resolved."""
+        known = getattr(self._function, "__globals__", {})
+        local = {name: names[name] for name in names if name not in known}
         if self._signature is None:
-            known = getattr(self._function, "__globals__", {})
-            self._signature = self._read({name: names[name] for name in names if name not in known})
+            self._signature = self._read(local)
         signature = self._signature
+        subject = Subject(f'stage "{self.id}"', self._source)
         return Plan(
             body=signature.body,
             polling=None,
@@ -119,6 +150,8 @@ class FunctionStage(Stage[In_contra, Out_co], Generic[In_contra, P, Out_co]):
             config=signature.config,
             options=self._options,
             source=self._source,
+            waits=declared_waits(self._options, subject),
+            compensate=undoing_of(self._options, signature.output, subject, names=local),
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -130,6 +163,36 @@ class FunctionStage(Stage[In_contra, Out_co], Generic[In_contra, P, Out_co]):
 
     def __repr__(self) -> str:
         return f'<stage "{self.id}" from {self._source}>'
+
+
+def declared_waits(options: Options, subject: Subject) -> Mapping[str, PayloadType]:
+    """Return the types of the payloads that a stage may wait for, by name.
+
+    Raises:
+        UnresolvedName: If one refers to a name that does not exist yet.
+        DefinitionError: If values of one cannot be stored.
+    """
+    what = f"the payload that {subject.name} waits for"
+    return {name: declared(kind, f'{what} as "{name}"', subject).payload for name, kind in options.waits.items()}
+
+
+def undoing_of(options: Options, output: Declared, subject: Subject, *, names: Mapping[str, Any]) -> Body | None:
+    """Return what undoes a stage that gives *output*; None if nothing does.
+
+    Raises:
+        UnresolvedName: If an annotation refers to a name that does not exist yet.
+        DefinitionError: If it cannot be called with the output.
+    """
+    function: object = options.compensate
+    if function is None:
+        return None
+    if isinstance(function, type | Stage) or not callable(function):
+        fix = "Give a plain function of the stage's output."
+        raise mistakes.unfit_option(f"compensate of {subject.name}", function, call=subject.source, fix=fix)
+    undoing = read_undoing(function, Subject(f"compensate of {subject.name}", source_of(function)), names=names)
+    if undoing.output is not None and not fits(output.annotation, undoing.output):
+        raise mistakes.other_undoing(subject, output.annotation, undoing.output)
+    return undoing.body
 
 
 class AsyncStage(FunctionStage[In_contra, P, Out_co], Generic[In_contra, P, Out_co]):
@@ -206,8 +269,11 @@ def stage(
     timeout: Span | None = None,
     needs: Sequence[Stage[Any, Any] | str] = (),
     queue: str = DEFAULT_QUEUE,
+    key: Callable[[Any], str] | None = None,
+    waits: Mapping[str, Any] | None = None,
+    compensate: Callable[..., Any] | None = None,
 ) -> StageDecorator: ...
-def stage(
+def stage(  # noqa: PLR0913 - one for each option
     function: Callable[..., Any] | None = None,
     /,
     *,
@@ -216,6 +282,9 @@ def stage(
     timeout: Span | None = None,
     needs: Sequence[Stage[Any, Any] | str] = (),
     queue: str = DEFAULT_QUEUE,
+    key: Callable[[Any], str] | None = None,
+    waits: Mapping[str, Any] | None = None,
+    compensate: Callable[..., Any] | None = None,
 ) -> Any:
     """Make a stage of a function, which stays callable.
 
@@ -229,6 +298,10 @@ def stage(
         timeout: The limit of one attempt, such as ``30s``.
         needs: Earlier stages whose outputs ``ctx.output(stage)`` gives.
         queue: Where the stage's jobs wait for a worker.
+        key: A pure function of the input; runs whose inputs have the same key share one execution and its result.
+        waits: The types of the payloads that the stage waits for by ``ctx.wait_for(name)``, by name.
+        compensate: Undoes what a completed stage did, in a workflow with ``compensate=True``; called with its output
+            and, if it wants, the context.
 
     Raises:
         DefinitionError: If the function cannot be a stage.
@@ -243,6 +316,9 @@ def stage(
             timeout=timeout,
             needs=needs,
             queue=queue,
+            key=key,
+            waits=waits,
+            compensate=compensate,
             call=call.source,
         )
         return _KINDS[is_async(function), has_parameters(function)](function, options, call=call)
