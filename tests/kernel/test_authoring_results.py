@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Optional, TypeVar, Union
+from typing import Annotated, Any, Optional, TypeAlias, TypeVar, Union, cast
 
 import pytest
 from typing_extensions import TypeAliasType
@@ -12,7 +12,7 @@ from typing_extensions import TypeAliasType
 from holdfast.authoring.results import Fail, Ok, Wait, plain_output
 
 T = TypeVar("T")
-Result: Any = Ok[T] | Fail | Wait
+Result: TypeAlias = Ok[T] | Fail | Wait
 Named = TypeAliasType("Named", Ok[int] | Fail)
 Plain = TypeAliasType("Plain", int | None)
 
@@ -23,7 +23,7 @@ Plain = TypeAliasType("Plain", int | None)
         (Ok[int], int),
         (Ok[list[str]] | Fail, list[str]),
         (Ok[int] | Fail | Wait, int),
-        (Result[str], str),
+        (cast("Any", Result)[str], str),
         (Union[Ok[int], Wait], int),  # noqa: UP007  # people write this, too
         (Ok[int] | Ok[str] | Fail, int | str),
         (Ok[int | None] | Fail, int | None),
