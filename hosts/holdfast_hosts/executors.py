@@ -6,13 +6,16 @@ import asyncio
 import contextvars
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from holdfast.entities.definition import Calling
 from holdfast.executing import crashed
 from holdfast.ports.executor import BodyCall, Parked, StageTimeout
+
+#: Seconds for which other tasks are let run; short against any step that is worth waiting for.
+_REST: Final = 0.002
 
 #: The task in whose context code runs, for tasks of `HostTask`; what a body starts inherits it.
 _within: contextvars.ContextVar[HostTask] = contextvars.ContextVar("holdfast_within")
@@ -99,6 +102,10 @@ class HostExecutor:
         finally:
             if isinstance(task, HostTask) and task.cancelling():
                 await task.forget()
+
+    async def rest(self) -> None:
+        """Let other tasks run for a moment."""
+        await asyncio.sleep(_REST)
 
     def close(self) -> None:
         """Let the threads end with what they execute; call it when nobody waits for an outcome any more."""

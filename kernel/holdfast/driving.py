@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
+#: A coroutine that only lets others run goes on, so many times; whoever does it more often waits for something.
+_MOST_TURNS: Final = 1_000
+
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return the result of *coroutine*, which must not suspend: no event loop is there to wake it.
+    """Return the result of *coroutine*, which must not wait for anything: no event loop is there to wake it.
 
     Raises:
-        RuntimeError: If the coroutine suspends; it is closed and nothing after its first suspension has happened.
+        RuntimeError: If the coroutine waits; it is closed and nothing after that has happened.
     """
     try:
-        coroutine.send(None)
+        for _ in range(_MOST_TURNS):
+            # None means that others may run, and there are none.
+            if coroutine.send(None) is not None:
+                break
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # StopIteration does not say what it carries
     name = getattr(coroutine, "__qualname__", repr(coroutine))

@@ -35,6 +35,10 @@ class InlineExecutor:
             raise StageTimeout(call.timeout)
         return value
 
+    async def rest(self) -> None:
+        """Let the loop that drives this, if there is one, go round once."""
+        await _Turn()
+
     async def _call(self, call: BodyCall) -> Any:
         try:
             value = call.body.function(*call.arguments)
@@ -43,6 +47,13 @@ class InlineExecutor:
         except BaseException as error:
             raise crashed(error) from error
         return await _Guarded(value) if call.body.calling is Calling.ASYNC else value
+
+
+class _Turn:
+    """An awaitable that lets its loop go round once."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
 
 
 class _Guarded:

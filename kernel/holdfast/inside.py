@@ -44,12 +44,6 @@ if TYPE_CHECKING:
 
 #: Functions whose result types are remembered; a stage calls few.
 _REMEMBERED: Final = 512
-#: How long is waited between looks at steps that other tasks of a parked body have under way.
-_LOOK: Final = timedelta(milliseconds=5)
-#: How often at most: a step that takes longer than this is left to itself, and its result is refused.
-_LOOKS: Final = 12_000
-
-
 class JournalledSteps:
     """Steps, waits and children of one attempt."""
 
@@ -152,15 +146,13 @@ class JournalledSteps:
     async def _park(self, new: NewWait) -> Never:
         self._watch.parking[new.name] = new
         # Other tasks of the body get the chance to say what they wait for, so that all of it is open at once.
-        await self._ports.clock.sleep(ZERO)
+        await self._ports.executor.rest()
         raise Parked
 
     async def quiet(self) -> None:
-        """Return when no other task of the parked body has a step under way."""
-        for _ in range(_LOOKS):
-            if not self._watch.under_way:
-                return
-            await self._ports.clock.sleep(_LOOK)
+        """Return when no other task of the parked body has a step under way; what it does is journalled before."""
+        while self._watch.under_way and not self._watch.cancelled:
+            await self._ports.executor.rest()
 
     async def token(self, name: str, *, item: str | None, lifetime: timedelta) -> str:
         """Return a new right to answer the wait."""

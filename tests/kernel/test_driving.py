@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
 
 import pytest
 
 from holdfast.driving import run_sync
+
+
+class Something:
+    """What only an event loop could bring."""
+
+    def __await__(self) -> Generator[object, None, None]:
+        yield self
 
 
 async def _answer(value: int) -> int:
@@ -48,7 +56,7 @@ def test_a_coroutine_that_suspends_is_closed() -> None:
     async def sleeper() -> None:
         seen.append("before")
         try:
-            await asyncio.sleep(0)
+            await Something()
         finally:
             seen.append("closed")
         seen.append("after")
@@ -65,3 +73,16 @@ def test_it_works_inside_a_loop() -> None:
         return run_sync(_answer(17))
 
     assert asyncio.run(inside()) == 17
+
+
+def test_a_coroutine_that_lets_others_run_goes_on() -> None:
+    """A bare turn is for others to run; there are none, so the coroutine goes on, but not for ever."""
+
+    async def polite(turns: int) -> str:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return "done"
+
+    assert run_sync(polite(3)) == "done"
+    with pytest.raises(RuntimeError, match="polite waits"):
+        run_sync(polite(100_000))

@@ -27,7 +27,7 @@ from holdfast.change import (
 )
 from holdfast.decide.ending import failing
 from holdfast.entities.definition import Act, Definition, StageSpec
-from holdfast.entities.graph import END, Edge, Way
+from holdfast.entities.graph import END, START, Edge, Way
 from holdfast.entities.run import Failure, RunHeader, RunStatus
 from holdfast.entities.stage import StageKey
 from holdfast.entities.timer import TimerKind
@@ -177,7 +177,7 @@ class Routing:
             return
         inside = target != END and self._definition.stages[target].within is not None
         at = Place(stage_id=target, turn=turn, item=place.item if inside else 0, depth=place.depth + 1)
-        source = way.edge.source
+        source = None if way.edge.source == START else way.edge.source
         arrival = Arrival(gate="", resolution=resolution, source=source)
         if graph.is_back(way) or (graph.arity[target] == 1 and not self._is_collect(target)):
             self._at_once(parts, at, arrival)

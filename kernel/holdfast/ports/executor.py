@@ -51,3 +51,7 @@ class Executor(Protocol):
             Exception: What the body raised.
         """
         ...
+
+    async def rest(self) -> None:
+        """Return after tasks that bodies have started had a chance to go on; at once where there can be none."""
+        ...
