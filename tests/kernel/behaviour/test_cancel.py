@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from holdfast import Context, Pending, RunCancel, RunStatus, StageStatus, run_sync, stage, workflow
-from holdfast.attempts import JobOutcome
+from holdfast.verdicts import JobOutcome
 from holdfast.commands.run_cancel import RunCancelResult
 from holdfast.commands.stage_poll_suspended import StagePollSuspended
 from holdfast.errors import InvalidInput

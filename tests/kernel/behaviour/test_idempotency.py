@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from holdfast import Context, RunCancel, RunCreate, RunRerunFrom, RunStatus, run_sync, stage, workflow
-from holdfast.attempts import JobOutcome
+from holdfast.verdicts import JobOutcome
 from holdfast.change import Grant
 from holdfast.commands.job_execute import JobExecute, JobExecuted
-from holdfast.commands.run_create import RunCreated
-from holdfast.decide.open import Keep
+from holdfast.creating import RunCreated
+from holdfast.decide.route import Keep
 from holdfast.entities.stage import StageKey
 from holdfast.errors import IdempotencyMismatch, InvalidInput, StoreUnavailable, Unavailable
 from holdfast.ports.queries import RunFilter

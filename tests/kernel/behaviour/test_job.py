@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast import Context, RunStatus, Settings, StageStatus, run_sync, stage, workflow
-from holdfast.attempts import JobOutcome
+from holdfast.verdicts import JobOutcome
 from holdfast.entities.stage import StageKey
 from holdfast.errors import UnknownStage, UnknownWorkflow
 from holdfast.executing import InlineExecutor

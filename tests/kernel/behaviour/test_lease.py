@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast import RunStatus, StageStatus, run_sync
-from holdfast.attempts import JobOutcome
+from holdfast.verdicts import JobOutcome
 from holdfast.commands.job_heartbeat import Beat, JobHeartbeat
 from holdfast.commands.lease_reap_stale import LeaseReapStale, LeaseReapStaleResult
 from holdfast.commands.run_transition import RunTransition, TransitionAction

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from holdfast import Context, Retry, RunRerunFrom, RunStatus, StageStatus, run_sync, stage, workflow
-from holdfast.attempts import JobOutcome
+from holdfast.verdicts import JobOutcome
 from holdfast.commands.timer_fire_due import TimerFireDue
 from holdfast.ports.executor import StageTimeout
 from holdfast_testing.clock import FakeClock

@@ -10,7 +10,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from holdfast import Context, Flow, Retry, RunStatus, Settings, StageStatus, run_sync, stage, workflow
-from holdfast.attempts import JobOutcome
+from holdfast.verdicts import JobOutcome
 from holdfast.errors import BlobMissing
 from holdfast.ports.blob_store import BlobStore
 from holdfast_adapters.blobs import LocalBlobStore, MemoryBlobStore, ObstoreBlobStore

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from holdfast import Pending, RunRerunFrom, RunStatus, StageStatus, run_sync, workflow
-from holdfast.attempts import JobOutcome
+from holdfast.verdicts import JobOutcome
 from holdfast.commands.job_heartbeat import Beat, JobHeartbeat
 from holdfast.commands.lease_reap_stale import LeaseReapStale
 from holdfast.commands.outbox_flush import OutboxFlush

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from holdfast import Context, Pending, RunCancel, RunStatus, run_sync, stage, workflow
-from holdfast.attempts import JobOutcome
+from holdfast.verdicts import JobOutcome
 from holdfast.change import Change, Committed, Fence, Require, Step
 from holdfast.commands.job_execute import JobExecute, JobExecuted
 from holdfast.commands.job_heartbeat import Beat, JobHeartbeat

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from holdfast.codec import digest
+from holdfast.entities.definition import Definition
+from holdfast.entities.graph import Edge
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import Failure, Run, RunHeader, RunStatus
 from holdfast.entities.stage import ExpiredLease, Lease, StageInstance, StageKey, StageStatus
@@ -33,6 +35,12 @@ def header(workflow_id: str = "line") -> RunHeader:
 def key(stage_id: str, *, generation: int = 1) -> StageKey:
     """Return the identity of a stage instance of the run."""
     return StageKey(run_id=RUN_ID, stage_id=stage_id, generation=generation)
+
+
+def sole(definition: Definition, stage_id: str = "s1") -> Edge:
+    """Return the one edge that leads away from a stage."""
+    (edge,) = definition.graph.outgoing[stage_id]
+    return edge
 
 
 def lease(

@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 
 from holdfast import EventType, RunStatus, StageStatus, workflow
 from holdfast.change import ZERO, Finish, Requeue, Suspend
-from holdfast.decide.admit import DEADLINE, admit
+from holdfast.decide.admit import admit
+from holdfast.decide.again import rerun
 from holdfast.decide.cancel import cancel
 from holdfast.decide.derive import derive
-from holdfast.decide.fire import fire
+from holdfast.decide.fire import run_out
 from holdfast.decide.reap import reap
 from holdfast.decide.release import release
-from holdfast.decide.rerun import rerun
 from holdfast.decide.suspend import poll_again, suspend
 from holdfast.entities.run import LIVE_RUN, TERMINAL_RUN
 from holdfast.entities.snapshot import RunSnapshot
 from holdfast.entities.stage import StageInstance
-from holdfast.entities.timer import Timer, TimerKind
+from holdfast.entities.timer import DEADLINE, Timer, TimerKind
 from holdfast.errors import IllegalTransition, UnknownStage
 from holdfast_testing.clock import START
 from tests.kernel.behaviour.flows import batching, diamond, line, step
@@ -104,7 +104,12 @@ def test_rerun_opens_the_next_generation(status: RunStatus, generation: int) -> 
     )
 
     assert decided.generation == generation + 1
-    assert decided.stage_ids == decided.change.supersede == ("left", "right", "total")
+    assert decided.stage_ids == ("left", "right", "total")
+    assert [(one.stage_id, one.from_turn) for one in decided.change.supersede] == [
+        ("left", 0),
+        ("right", 0),
+        ("total", 0),
+    ]
     assert {job.key for job in decided.change.step.jobs} == {
         key(stage_id, generation=generation + 1) for stage_id in ("left", "right")
     }
@@ -175,12 +180,14 @@ def test_released_job_gets_its_attempt_back() -> None:
     assert poll.step.events == ()
 
 
-def test_cancel_and_deadline_act_on_any_live_run_only() -> None:
-    """Cancelling and the deadline both end a run in any live status, and no run that has ended."""
+@pytest.mark.parametrize("status", sorted(LIVE_RUN - {RunStatus.COMPENSATING}, key=lambda status: status.value))
+def test_cancel_and_deadline_act_on_any_run_that_goes_forward(status: RunStatus) -> None:
+    """Cancelling and the deadline both end a run in any live status but one in which it is ending anyway."""
     timer = Timer(run_id=RUN_ID, id=DEADLINE, kind=TimerKind.RUN_DEADLINE, due_at=START)
-    cancelled, timed_out = cancel(RUN_ID, reason=None), fire(timer)
+    cancelled, timed_out = cancel(run(status), reason=None), run_out(timer, run(status))
 
-    assert cancelled.require.statuses == timed_out.require.statuses == LIVE_RUN
+    assert status in cancelled.require.statuses
+    assert status in timed_out.require.statuses
     assert cancelled.step.run is not None
     assert cancelled.step.run.status is RunStatus.CANCELLED
     assert cancelled.step.events[0].data == {}

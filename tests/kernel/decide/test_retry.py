@@ -13,6 +13,7 @@ from holdfast.change import Finish, Requeue
 from holdfast.decide.fail import fail, retry
 from holdfast.entities.retry import span
 from holdfast.entities.run import RunStatus
+from tests.kernel.behaviour.flows import line
 from tests.kernel.decide.made import FAILURE, lease
 
 SPANS = st.timedeltas(min_value=timedelta(), max_value=timedelta(days=365))
@@ -137,7 +138,7 @@ def test_retried_poll_is_told_as_a_failed_poll() -> None:
 
 def test_failure_for_good_ends_stage_and_run_at_once() -> None:
     """A stage that fails for good takes its run with it in one change, with the same failure."""
-    change = fail(lease(attempt=3), failure=FAILURE)
+    change = fail(lease(attempt=3), failure=FAILURE, definition=line(1).definition())
 
     assert change.settle == Finish(status=StageStatus.FAILED, failure=FAILURE)
     assert change.step.run is not None

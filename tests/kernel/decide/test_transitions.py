@@ -261,9 +261,9 @@ def test_terminal_stage_statuses_absorb(status: StageStatus) -> None:
 
 @pytest.mark.parametrize("status", RunStatus)
 def test_only_a_rerun_leaves_a_terminal_run_status(status: RunStatus) -> None:
-    """A run that ended can only become RUNNING again; any other can fail and be cancelled."""
+    """A run that ended can only become live again; any other can fail and be cancelled."""
     if status in TERMINAL_RUN:
-        assert RUN_TRANSITIONS[status] == {RunStatus.RUNNING}
+        assert {RunStatus.RUNNING, RunStatus.WAITING} <= RUN_TRANSITIONS[status] <= LIVE_RUN
     else:
         assert status in LIVE_RUN
         assert RUN_TRANSITIONS[status] >= {RunStatus.FAILED, RunStatus.CANCELLED}
