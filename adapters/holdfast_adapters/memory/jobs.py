@@ -18,6 +18,7 @@ from holdfast.change import (
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageKey, StageStatus
 from holdfast.entities.wait import WaitStatus
+from holdfast.events import EventType
 from holdfast_adapters.memory.rows import InstanceRow, Place, RunRow, place, slot
 from holdfast_adapters.memory.waiting import Waiting
 
@@ -79,11 +80,13 @@ class Jobs(Waiting):
     def _give(self, run: RunRow) -> None:
         """Give the grants that the change-set asked for, unless it leaves the run PAUSED."""
         for row, job in self._grants:
-            if run.status is RunStatus.PAUSED:
-                self._await_due(row, self.now + job.delay)
-                continue
             grant = job.grant
             assert grant is not None, "the job asked for a grant"
+            if run.status is RunStatus.PAUSED:
+                # The step told that it began.
+                run.events.append((EventType.STAGE_RELEASED, self.now, row.key, {"worker": grant.worker}))
+                self._await_due(row, self.now + job.delay)
+                continue
             row.status = StageStatus.RUNNING
             row.epoch = row.attempt = 1
             row.worker = grant.worker
@@ -180,18 +183,14 @@ class Jobs(Waiting):
         row.finished_at = self.now
         self._undo.append((run.jobs.__setitem__, (row.place, row)))
         del run.jobs[row.place]
-        if status is not StageStatus.COMPLETED:
-            self._give_up(run, row)
-        elif row.output is not None:
-            self._show(run, row)
-
-    def _give_up(self, run: RunRow, row: InstanceRow) -> None:
-        """Close the OPEN waits of an instance that ended otherwise than COMPLETED and free its keys."""
         for name in row.waits:
             if (row.place, name) in run.open_waits:
                 self._close_wait(run, (row.place, name))
-        for scope in row.keys:
-            self._free(run, scope, holder=row.key)
+        if status is not StageStatus.COMPLETED:
+            for scope in row.keys:
+                self._free(run, scope, holder=row.key)
+        elif row.output is not None:
+            self._show(run, row)
 
     def _show(self, run: RunRow, row: InstanceRow) -> None:
         """Make the output of a COMPLETED record visible, unless that of a later generation or turn is."""

@@ -27,9 +27,16 @@ class Waiting(Writes):
         """Open the waits that the instance does not have and return whether it may go on: one of them is not OPEN."""
         goes_on = False
         for new in waits:
-            wait = run.waits.get((row.place, new.name)) or self._open(run, row, new)
+            wait = run.waits.get((row.place, new.name))
+            if wait is None or (new.anew and wait.status is not WaitStatus.OPEN):
+                wait = self._open(run, row, new)
+            elif wait.status is not WaitStatus.OPEN:
+                self._tell_early(row, new)
             goes_on = goes_on or wait.status is not WaitStatus.OPEN
         return goes_on
+
+    def _tell_early(self, row: InstanceRow, new: NewWait) -> None:
+        self._early.append((EventType.STAGE_RESUMED, self.now, row.key, {"name": new.name, "early": True}))
 
     def _open(self, run: RunRow, row: InstanceRow, new: NewWait) -> Wait:
         at = (row.place, new.name)
@@ -53,7 +60,7 @@ class Waiting(Writes):
             self._put(run.open_waits, at, None)
         else:
             self._drop(run.messages, new.name)
-            self._early.append((EventType.STAGE_RESUMED, self.now, row.key, {"name": new.name, "early": True}))
+            self._tell_early(row, new)
         return wait
 
     def _end_wait(self, run: RunRow, at: WaitPlace, answer: Answer) -> None:

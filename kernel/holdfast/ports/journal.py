@@ -42,20 +42,21 @@ class Journal(Protocol):
 
         A wait that is opened (by a new job or by `Park`) takes a message of its name if there is one: it is RESOLVED
         with the message's payload and actor, the message is gone, and the store appends ``stage.resumed`` with
-        ``{"name": …, "early": true}`` behind the event that told of the wait. A new job with waits none of which
+        ``{"name": …, "early": true}`` behind the events of the step. `Park` appends the same for a wait that the
+        instance has and that is not OPEN any more. A new job with waits none of which
         was answered so is WAITING; any other is READY, or RUNNING when granted. A wait that the instance has already
         keeps its status, but for one that is opened *anew*.
 
         A RUNNING or WAITING run is WAITING exactly when it has live jobs and all of them are WAITING; the store
         moves it to and fro by itself. Jobs of a PAUSED run are never due: those that are due, or come to be,
         are due again when it is not PAUSED any more, and grants of a change-set that leaves it PAUSED are not given
-        (`Committed.paused`).
+        (`Committed.paused`): behind everything else the store appends ``stage.released`` for each such job.
 
         A run that closes (terminal, or COMPENSATING) loses its live jobs, which become CANCELLED records, its timers
         and its gates; its OPEN waits become CLOSED; keys that its instances hold without a result are free.
         What the closing change-set adds in the same step is closed too, but for a COMPENSATING run the jobs and
-        timers that its own step makes stay. An instance that ends otherwise than COMPLETED closes its OPEN waits and
-        frees its key. A run that ends and has a live parent sets there, due at once, the timer ``child:<run id>`` of
+        timers that its own step makes stay. An instance that ends closes its OPEN waits; one that ends otherwise than
+        COMPLETED frees its key. A run that ends and has a live parent sets there, due at once, the timer ``child:<run id>`` of
         kind CHILD_ENDED; one that FAILED or was CANCELLED sets in each of its live children, due at once, the timer
         ``parent`` of kind PARENT_ENDED. Neither counts as a change of the other run.
 

@@ -300,6 +300,11 @@ class MovesContract:
             stage = the_stage(persistence, key(name))
             assert (stage.status, stage.epoch, stage.attempt) == (StageStatus.READY, 0, 0)
             assert (stage.worker, stage.lease_until, stage.started_at) == (None, None, None)
+        told = run_sync(persistence.list_events(run_id(), limit=MANY))[-2:]
+        assert [(event.type, event.key) for event in told] == [
+            (EventType.STAGE_RELEASED, key("b")),
+            (EventType.STAGE_RELEASED, key("c")),
+        ]
         assert take_all(persistence) == []
         stand(persistence, unpause())
         assert [lease.worker for lease in take_all(persistence, wanted(worker="w2"))] == ["w2", "w2"]

@@ -92,6 +92,11 @@ def names(waits: Sequence[Wait]) -> list[tuple[str, int, str, WaitStatus]]:
     return [(wait.key.stage_id, wait.key.generation, wait.name, wait.status) for wait in waits]
 
 
+def waiting_told(at: StageKey) -> NewEvent:
+    """Return the event that tells of a job's waits."""
+    return NewEvent(type=EventType.STAGE_WAITING, key=at)
+
+
 class WaitsContract:
     """What every store must do with waits."""
 
@@ -219,6 +224,42 @@ class WaitsContract:
         assert self._status(persistence) is StageStatus.RUNNING
         stand(persistence, parked(lease, "y"))
         assert self._status(persistence) is StageStatus.READY
+        told = run_sync(persistence.list_events(run_id(), limit=MANY))[-1]
+        assert (told.type, told.key, told.data) == (EventType.STAGE_RESUMED, key(), {"name": "y", "early": True})
+        check_fold(persistence)
+
+    @pytest.mark.parametrize("end", [answered(), expired()], ids=["resolved", "expired"])
+    def test_an_ended_wait_may_be_opened_anew(
+        self, persistence: Persistence, clock: FakeClock, end: Change
+    ) -> None:
+        """A wait that is opened anew is OPEN again from now on, without its answer, and the job waits for another."""
+        begin(persistence)
+        wait_for(persistence)
+        stand(persistence, end)
+        clock.advance("1s")
+        lease = take(persistence)
+        again = attrs.evolve(new_wait("w"), anew=True)
+        stand(persistence, settled(lease, Park(waits=(again,)), step=Step(events=(waiting_told(lease.key),))))
+        wait = the_wait(persistence)
+        assert (wait.status, wait.payload, wait.actor, wait.opened_at) == (OPEN, None, None, START + SECOND)
+        assert self._status(persistence) is StageStatus.WAITING
+        assert self._named(persistence, "w") == [(key().stage_id, 1, "w", OPEN)]
+        check_fold(persistence)
+        stand(persistence, answered(text='"second"'))
+        assert the_wait(persistence).payload == payload('"second"')
+        assert self._status(persistence) is StageStatus.READY
+
+    def test_an_open_wait_is_not_opened_anew(self, persistence: Persistence, clock: FakeClock) -> None:
+        """A wait that is still OPEN stays as it is, also when it is asked for anew."""
+        begin(persistence)
+        wait_for(persistence, "x", "y")
+        before = the_wait(persistence, "y")
+        clock.advance("1s")
+        stand(persistence, answered("x"))
+        lease = take(persistence)
+        again = attrs.evolve(new_wait("y"), anew=True)
+        stand(persistence, settled(lease, Park(waits=(again,)), step=Step(events=(waiting_told(lease.key),))))
+        assert the_wait(persistence, "y") == before
 
     # Waits are answered.
 
@@ -430,9 +471,9 @@ class WaitsContract:
 
     # Waits are closed.
 
-    @pytest.mark.parametrize("status", [StageStatus.FAILED, StageStatus.CANCELLED, StageStatus.SKIPPED])
+    @pytest.mark.parametrize("status", [StageStatus.COMPLETED, StageStatus.FAILED, StageStatus.CANCELLED])
     def test_an_instance_that_ends_closes_its_open_waits(self, persistence: Persistence, status: StageStatus) -> None:
-        """An instance that ends otherwise than COMPLETED closes its OPEN waits; those that have ended stay."""
+        """However an instance ends, its OPEN waits are CLOSED; those that have ended stay."""
         begin(persistence, "a", "b")
         wait_for(persistence, "x", "y", "z")
         wait_for(persistence, "y", at=key("b"))
