@@ -81,7 +81,9 @@ _MOST_DOUBLINGS = 6
 
 def await_key(lease: Lease, *, held: KeyedResult) -> Change:
     """Return the change-set that lets the job look again later whether the key is free; its attempt is given back."""
-    delay = min(_FIRST_LOOK * 2 ** min(lease.epoch - 1, _MOST_DOUBLINGS), _LAST_LOOK)
+    # The epoch rises twice with each look: when the lease is given and when it is settled.
+    looks = (lease.epoch - 1) // 2
+    delay = min(_FIRST_LOOK * 2 ** min(looks, _MOST_DOUBLINGS), _LAST_LOOK)
     told = {
         "holder": held.holder.run_id,
         "delaySeconds": delay.total_seconds(),
