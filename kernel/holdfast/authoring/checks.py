@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from holdfast.authoring import misroutes, mistakes
 from holdfast.authoring.draft import Draft, Header, Node
 from holdfast.authoring.mistakes import Subject
+from holdfast.authoring.source import Source
 from holdfast.authoring.values import Values
 from holdfast.entities.definition import Act
 
 
-def check_nodes(draft: Draft, nodes: Iterable[Node]) -> None:
+def check_nodes(draft: Draft, nodes: Iterable[Node], *, calls: Mapping[tuple[str, str], Source] | None = None) -> None:
     """Check what is known of *nodes*, all of which stand in the draft.
+
+    Args:
+        draft: The draft.
+        nodes: The nodes to check.
+        calls: Where ways were written, by source and target.
 
     Raises:
         DefinitionError: If one of them cannot stand where it does.
     """
-    values = Values(draft)
+    values = Values(draft, calls=calls)
     for node in nodes:
         if node.plan is not None:
             _check_needs(draft, node)

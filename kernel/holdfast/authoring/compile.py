@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from holdfast.authoring import mistakes
+from holdfast.authoring import misroutes, mistakes
 from holdfast.authoring.checks import check_nodes, check_waits
 from holdfast.authoring.draft import FOLLOWS, Draft, Header, Node, resolved
-from holdfast.authoring.routes import routed
-from holdfast.authoring.shapes import check_reach, check_topology, shaped, surveyed
+from holdfast.authoring.fit import fits
+from holdfast.authoring.mistakes import Endpoint
+from holdfast.authoring.routes import calls_of, routed
+from holdfast.authoring.shapes import check_reach, check_topology, ending, shaped, surveyed
 from holdfast.authoring.signature import declared
-from holdfast.authoring.values import Values, union_of
+from holdfast.authoring.values import Values, list_of, union_of
 from holdfast.codec import JsonType
 from holdfast.entities.definition import (
     DEFAULT_QUEUE,
@@ -25,7 +27,7 @@ from holdfast.entities.definition import (
     StageSpec,
     WaitSpec,
 )
-from holdfast.entities.graph import END, Edge
+from holdfast.entities.graph import Edge, Graph
 from holdfast.entities.retry import Retry
 
 #: The input of a stage that takes none, and what leaves one that gives nothing to look at.
@@ -55,13 +57,13 @@ def compiled(draft: Draft, names: Mapping[str, Any]) -> Definition:
     whole.nodes = shaped(whole, graph)
     check_topology(whole, graph)
     check_waits(whole)
-    check_nodes(whole, whole.nodes.values())
+    check_nodes(whole, whole.nodes.values(), calls=calls_of(whole))
     return Definition(
         id=header.id,
         version=header.version,
         description=header.description,
         input=given.payload,
-        output=_run_output(whole, header, edges),
+        output=_run_output(whole, header, graph),
         stages=MappingProxyType(_specs(whole, edges)),
         edges=edges,
         timeout=header.timeout,
@@ -191,12 +193,27 @@ class _Queues:
         return None
 
 
-def _run_output(draft: Draft, header: Header, edges: tuple[Edge, ...]) -> PayloadType:
-    annotation = header.output
-    if annotation is FOLLOWS:
-        annotation = draft.output
-    values = Values(draft)
-    if annotation is FOLLOWS:
-        ends = [edge.source for edge in edges if END in edge.targets]
-        annotation = union_of([values.leaving(end) for end in ends])
+def _run_output(draft: Draft, header: Header, graph: Graph) -> PayloadType:
+    annotation = draft.output
+    if annotation is FOLLOWS or header.output is not FOLLOWS:
+        annotation = _ending(draft, header, graph)
     return _payload(annotation, f"the output of {header.subject.name}", draft)
+
+
+def _ending(draft: Draft, header: Header, graph: Graph) -> Any:
+    """Return the type of what the ends of a run give, or the declared one if they fit it."""
+    values, node = Values(draft), ending(draft, graph)
+    # Several ends of one run give a list of what each of them gave.
+    is_list = node.shape is Shape.NAMED
+    each = union_of([one.annotation for one in values.givers(node)])
+    given = list_of(each) if is_list else each
+    if header.output is FOLLOWS:
+        return given
+    taken = Endpoint(
+        name=f"the end of {header.subject.name}", verb="takes", annotation=header.output, source=header.call
+    )
+    if not is_list:
+        values.check_fit(node, taken, call=header.call)
+    elif not fits(given, header.output):
+        raise misroutes.several_ends(given, values.givers(node), taken, call=header.call)
+    return header.output

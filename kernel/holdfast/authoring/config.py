@@ -24,6 +24,7 @@ def default_config(definition: Definition) -> dict[str, dict[str, Any]]:
     return {
         spec.id: {} if spec.config is None else _defaults(spec.config, what=f'config of stage "{spec.id}"')
         for spec in definition.stages.values()
+        if spec.body is not None
     }
 
 
@@ -41,10 +42,11 @@ def resolve_config(definition: Definition, given: Mapping[str, object]) -> dict[
     if not isinstance(given, Mapping):
         raise InvalidConfig(definition.id, ["it should be an object with a slice for each stage"])
     texts: dict[str, str] = {}
+    written = [spec.id for spec in definition.stages.values() if spec.body is not None]
     problems: list[str] = [
-        f'there is no stage "{cut(str(stage_id), _MAX_SHOWN)}"; stages: {cut(", ".join(definition.stages), 400)}'
+        f'there is no stage "{cut(str(stage_id), _MAX_SHOWN)}"; stages: {cut(", ".join(written), 400)}'
         for stage_id in given
-        if stage_id not in definition.stages
+        if stage_id not in written
     ]
     for spec in definition.stages.values():
         part = given.get(spec.id)

@@ -52,6 +52,8 @@ _ACCEPTED: Final = frozenset(
     }
 )
 
+_NO_OBJECT: Final = "takes no object"
+
 #: How deep types are compared; below, they are taken to fit.
 _DEPTH: Final = 20
 
@@ -174,6 +176,11 @@ def _one_of(annotations: Sequence[Any]) -> Any:
     return Union[tuple(annotations)] if annotations else Any  # noqa: UP007  # the members are known at run time only
 
 
+def takes_object(annotation: Any) -> bool:
+    """Return whether an object of several values might be read as the type."""
+    return misnamed({}, annotation) != _NO_OBJECT
+
+
 def misnamed(given: Mapping[str, Any], wanted: Any) -> str | None:
     """Return why an object of values of the *given* types, by name, cannot be read as type *wanted*; None if it can."""
     wanted = _bare(wanted)
@@ -182,7 +189,7 @@ def misnamed(given: Mapping[str, Any], wanted: Any) -> str | None:
     if look is None:
         return None
     if look not in {_Look.OBJECT, _Look.MODEL}:
-        return "takes no object"
+        return _NO_OBJECT
     fields = _fields(kind)
     if fields is None:
         arguments = get_args(wanted)

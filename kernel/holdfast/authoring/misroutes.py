@@ -235,6 +235,16 @@ def too_many_needed(need: int, members: int, *, call: Source) -> DefinitionError
     )
 
 
+def several_ends(annotation: Any, given: Sequence[Endpoint], taken: Endpoint, *, call: Source) -> DefinitionError:
+    """Return the error for a run that ends in several places at once and whose output is not a list."""
+    return DefinitionError(
+        f"Several ends can be reached in one run, which then gives {type_name(annotation)}",
+        where=[call.quoted(), *(one.described() for one in given), taken.described()],
+        fix="Let the ways meet in one stage before the end, or declare a list as the output.",
+        code="E2065",
+    )
+
+
 def no_list(annotation: Any, given: Sequence[Endpoint], *, call: Source) -> DefinitionError:
     """Return the error for a map over something that is no list."""
     return DefinitionError(
@@ -317,6 +327,26 @@ def line_as_workflow(*, call: Source) -> DefinitionError:
         where=[call.quoted()],
         fix='Begin with workflow("id", input=Type) instead of line(Type), or pipe the line into a workflow.',
         code="E2066",
+    )
+
+
+def line_in_graph(*, call: Source) -> DefinitionError:
+    """Return the error for a line that stands where a node of a graph must."""
+    return DefinitionError(
+        "A line is no node of a graph",
+        where=[call.quoted()],
+        fix="Connect its stages by edges. In .map(…) a line can stand.",
+        code="E2066",
+    )
+
+
+def empty_edge(*, call: Source) -> DefinitionError:
+    """Return the error for an edge that leads from or to nothing."""
+    return DefinitionError(
+        "An edge leads from or to nothing",
+        where=[call.quoted()],
+        fix="Name at least one stage on either side: .edge(first, second), or .edge(first, (second, third)).",
+        code="E2059",
     )
 
 

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
@@ -122,7 +122,7 @@ def checked_key(key: object, *, name: str, call: Source) -> Callable[[Any], str]
         raise mistakes.unfit_option(f'key of stage "{name}"', key, call=call, fix=fix)
     if not takes(key, 1):
         raise mistakes.unfit_option(f'key of stage "{name}"', key, call=call, fix=f"It is called with the input. {fix}")
-    return key
+    return cast("Callable[[Any], str]", key)
 
 
 def takes(function: Callable[..., Any], arguments: int) -> bool:

@@ -70,18 +70,28 @@ def shaped(draft: Draft, graph: Graph) -> dict[str, Node]:
     """Return the nodes, each with what its input is made of where the draft leaves that open."""
     if all(node.shape is not None for node in draft.nodes.values()):
         return draft.nodes
-    incoming: dict[str, list[Way]] = {}
-    for some in graph.outgoing.values():
-        for edge in some:
-            for target in edge.targets:
-                incoming.setdefault(target, []).append(Way(edge=edge, target=target))
-    concurrency = Concurrency(graph)
+    incoming, concurrency = _incoming(graph), Concurrency(graph)
     return {
         node.id: node
         if node.shape is not None
         else _shaped(node, incoming[node.id], draft=draft, concurrency=concurrency)
         for node in draft.nodes.values()
     }
+
+
+def ending(draft: Draft, graph: Graph) -> Node:
+    """Return what the end of a run would be if it were a node."""
+    node = Node(id=END, call=draft.header.call)
+    return _shaped(node, _incoming(graph)[END], draft=draft, concurrency=Concurrency(graph))
+
+
+def _incoming(graph: Graph) -> dict[str, list[Way]]:
+    incoming: dict[str, list[Way]] = {}
+    for some in graph.outgoing.values():
+        for edge in some:
+            for target in edge.targets:
+                incoming.setdefault(target, []).append(Way(edge=edge, target=target))
+    return incoming
 
 
 def _shaped(node: Node, ways: list[Way], *, draft: Draft, concurrency: Concurrency) -> Node:

@@ -183,12 +183,12 @@ def undoing_of(options: Options, output: Declared, subject: Subject, *, names: M
         UnresolvedName: If an annotation refers to a name that does not exist yet.
         DefinitionError: If it cannot be called with the output.
     """
-    function: object = options.compensate
+    function = given = options.compensate
     if function is None:
         return None
     if isinstance(function, type | Stage) or not callable(function):
         fix = "Give a plain function of the stage's output."
-        raise mistakes.unfit_option(f"compensate of {subject.name}", function, call=subject.source, fix=fix)
+        raise mistakes.unfit_option(f"compensate of {subject.name}", given, call=subject.source, fix=fix)
     undoing = read_undoing(function, Subject(f"compensate of {subject.name}", source_of(function)), names=names)
     if undoing.output is not None and not fits(output.annotation, undoing.output):
         raise mistakes.other_undoing(subject, output.annotation, undoing.output)

@@ -122,8 +122,13 @@ class MappedOver:
         """Put the item between a node that splits the list and one that collects the outputs."""
         if at.within is not None:
             raise misroutes.nested_map(call=self.call)
-        split, collect = draft.fresh(self.item.first, "split"), draft.fresh(self.item.first, "join")
+        split = draft.fresh(self.item.first, "split")
         place(draft, at, at.receiver(split, call=self.call, act=Act.SPLIT))
+        return self.fill(draft, split)
+
+    def fill(self, draft: Draft, split: str) -> Open:
+        """Put the item behind the SPLIT node of that id, and the node that collects the outputs behind the item."""
+        collect = draft.fresh(self.item.first, "join")
         before = len(draft.nodes)
         inside = Open(ends=(End(source=split),), shape=Shape.ITEM, within=split)
         last = as_one(draft, put(draft, inside, self.item, call=self.call), "end", call=self.call)

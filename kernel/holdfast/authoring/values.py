@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Union
 
 from holdfast.authoring import misroutes, mistakes
@@ -18,8 +18,10 @@ from holdfast.entities.graph import START
 class Values:
     """The types of what flows between the nodes of one draft; what is not known yet is Any."""
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, *, calls: Mapping[tuple[str, str], Source] | None = None) -> None:
         self._draft = draft
+        #: Where ways were written, by source and target.
+        self._calls = calls or {}
         self._leaving: dict[str, Any] = {}
 
     def leaving(self, node_id: str) -> Any:
@@ -124,9 +126,10 @@ class Values:
             if not fits(self.arriving(node), taken.annotation):
                 raise mistakes.cannot_follow(givers, taken, call=call)
             return
-        for one in givers:
+        sources = [*node.sources, START] if node.is_entry else node.sources
+        for source, one in zip(sources, givers, strict=True):
             if not fits(one.annotation, taken.annotation):
-                raise mistakes.cannot_follow([one], taken, call=call)
+                raise mistakes.cannot_follow([one], taken, call=self._calls.get((source, node.id), call))
 
 
 def tuple_of(annotations: Sequence[Any]) -> Any:
