@@ -7,6 +7,7 @@ CREATE TABLE annotation (
     value TEXT NOT NULL,
     stage_id TEXT,
     generation INTEGER,
+    turn INTEGER,
     item INTEGER,
     attempt INTEGER,
     actor TEXT,
@@ -29,13 +30,14 @@ CREATE TABLE checkpoint (
     run INTEGER NOT NULL,
     stage_id TEXT NOT NULL,
     generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
     item INTEGER NOT NULL,
     name TEXT NOT NULL,
     text TEXT,
     digest TEXT NOT NULL,
     size INTEGER NOT NULL,
     blob TEXT,
-    PRIMARY KEY (run, stage_id, generation, item, name)
+    PRIMARY KEY (run, stage_id, generation, turn, item, name)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE event (
@@ -45,6 +47,7 @@ CREATE TABLE event (
     at INTEGER NOT NULL,
     stage_id TEXT,
     generation INTEGER,
+    turn INTEGER,
     item INTEGER,
     data TEXT,
     PRIMARY KEY (run, number)
@@ -54,15 +57,36 @@ CREATE TABLE gate (
     run INTEGER NOT NULL,
     gate TEXT NOT NULL,
     generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
     arity INTEGER NOT NULL,
-    count INTEGER NOT NULL,
-    PRIMARY KEY (run, gate, generation)
+    tolerate INTEGER NOT NULL,
+    resolved INTEGER NOT NULL,
+    taken INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    -- The stages of the taken edges in the order of arrival, as a JSON array; NULL for none.
+    sources TEXT,
+    done INTEGER NOT NULL,
+    PRIMARY KEY (run, gate, generation, turn)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE item (
+    run INTEGER NOT NULL,
+    stage_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    text TEXT,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    blob TEXT,
+    PRIMARY KEY (run, stage_id, generation, turn, item)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE job (
     run INTEGER NOT NULL,
     stage_id TEXT NOT NULL,
     generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
     item INTEGER NOT NULL,
     status TEXT NOT NULL,
     workflow_id TEXT NOT NULL,
@@ -70,6 +94,7 @@ CREATE TABLE job (
     queue TEXT NOT NULL,
     priority INTEGER NOT NULL,
     due_at INTEGER,
+    held_due_at INTEGER,
     epoch INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     max_attempts INTEGER NOT NULL,
@@ -82,7 +107,12 @@ CREATE TABLE job (
     failure TEXT,
     -- Epochs whose lease ended without a settlement by its holder, as a JSON array; NULL for none.
     lost TEXT,
-    PRIMARY KEY (run, stage_id, generation, item)
+    -- The stages whose taken edges led here, as a JSON array; NULL for none.
+    via TEXT,
+    depth INTEGER NOT NULL,
+    origin INTEGER NOT NULL,
+    guarded INTEGER NOT NULL,
+    PRIMARY KEY (run, stage_id, generation, turn, item)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX job_claim ON job (workflow_id, workflow_version, queue, status, priority DESC, due_at)
@@ -92,11 +122,32 @@ CREATE INDEX job_due ON job (due_at) WHERE due_at IS NOT NULL;
 
 CREATE INDEX job_lease ON job (lease_until) WHERE lease_until IS NOT NULL;
 
+CREATE TABLE keyed (
+    tenant TEXT NOT NULL,
+    workflow_id TEXT NOT NULL,
+    stage_id TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    holder TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    text TEXT,
+    digest TEXT,
+    size INTEGER,
+    blob TEXT,
+    PRIMARY KEY (tenant, workflow_id, stage_id, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX keyed_holder ON keyed (run, holder, generation, turn, item) WHERE digest IS NULL;
+
 CREATE TABLE log (
     id INTEGER PRIMARY KEY,
     run INTEGER NOT NULL,
     stage_id TEXT NOT NULL,
     generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
     item INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     level TEXT NOT NULL,
@@ -106,6 +157,18 @@ CREATE TABLE log (
 ) STRICT;
 
 CREATE INDEX log_run ON log (run);
+
+CREATE TABLE message (
+    run INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    text TEXT,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    blob TEXT,
+    actor TEXT,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (run, name)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE migration (
     number INTEGER PRIMARY KEY,
@@ -129,9 +192,10 @@ CREATE TABLE operation (
 CREATE VIEW orphan_runs AS
 SELECT run.id
 FROM run
-WHERE run.status IN ('RUNNING', 'WAITING')
-    AND NOT EXISTS (SELECT 1 FROM job WHERE job.run = run.n)
-    AND NOT EXISTS (SELECT 1 FROM timer WHERE timer.run = run.n);
+WHERE run.status IN ('RUNNING', 'WAITING', 'PAUSED', 'COMPENSATING')
+    AND NOT EXISTS (SELECT 1 FROM job WHERE job.run = run.n AND job.status <> 'WAITING')
+    AND NOT EXISTS (SELECT 1 FROM timer WHERE timer.run = run.n)
+    AND NOT EXISTS (SELECT 1 FROM wait WHERE wait.run = run.n AND wait.status = 'OPEN');
 
 CREATE TABLE run (
     n INTEGER PRIMARY KEY,
@@ -151,10 +215,22 @@ CREATE TABLE run (
     started_at INTEGER,
     finished_at INTEGER,
     output_of TEXT,
-    failure TEXT
+    failure TEXT,
+    -- Live jobs that are WAITING, and all others; whether the run is WAITING follows from them.
+    waiting INTEGER NOT NULL DEFAULT 0,
+    active INTEGER NOT NULL DEFAULT 0,
+    -- What its end has to look for besides jobs, timers and gates: 1 for waits, 2 for keys, added up.
+    holds INTEGER NOT NULL DEFAULT 0,
+    -- Whether it may not be admitted yet.
+    held INTEGER NOT NULL DEFAULT 0,
+    -- The id of the run that started it.
+    parent TEXT
 ) STRICT;
 
-CREATE INDEX run_pending ON run (workflow_id, workflow_version, priority DESC, created_at, id) WHERE status = 'PENDING';
+CREATE INDEX run_parent ON run (parent, id) WHERE parent IS NOT NULL;
+
+CREATE INDEX run_pending ON run (workflow_id, workflow_version, priority DESC, created_at, id)
+WHERE status = 'PENDING' AND held = 0;
 
 CREATE INDEX run_status ON run (status, id);
 
@@ -170,7 +246,8 @@ CREATE TABLE run_payload (
     input_digest TEXT NOT NULL,
     input_size INTEGER NOT NULL,
     input_blob TEXT,
-    config TEXT NOT NULL
+    config TEXT NOT NULL,
+    compensates INTEGER NOT NULL
 ) STRICT;
 
 CREATE INDEX run_payload_key ON run_payload (idempotency_key) WHERE idempotency_key IS NOT NULL;
@@ -184,6 +261,7 @@ CREATE TABLE stage (
     run INTEGER NOT NULL,
     stage_id TEXT NOT NULL,
     generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
     item INTEGER NOT NULL,
     status TEXT NOT NULL,
     attempt INTEGER NOT NULL,
@@ -199,10 +277,19 @@ CREATE TABLE stage (
     finished_at INTEGER NOT NULL,
     metrics TEXT,
     lost TEXT,
+    edge TEXT,
+    via TEXT,
+    depth INTEGER NOT NULL,
+    origin INTEGER NOT NULL,
     superseded INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
-CREATE UNIQUE INDEX stage_key ON stage (run, stage_id, generation, item);
+CREATE UNIQUE INDEX stage_key ON stage (run, stage_id, generation, turn, item);
+
+CREATE TABLE state (
+    run INTEGER PRIMARY KEY,
+    text TEXT NOT NULL
+) STRICT;
 
 CREATE TABLE stream (
     sink TEXT NOT NULL,
@@ -230,3 +317,38 @@ CREATE TABLE timer (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX timer_due ON timer (due_at);
+
+CREATE TABLE token (
+    hash TEXT PRIMARY KEY,
+    run INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE wait (
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    stage_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    status TEXT NOT NULL,
+    text TEXT,
+    digest TEXT,
+    size INTEGER,
+    blob TEXT,
+    reason TEXT NOT NULL,
+    actor TEXT,
+    opened_at INTEGER NOT NULL,
+    due_at INTEGER
+) STRICT;
+
+CREATE UNIQUE INDEX wait_key ON wait (run, stage_id, turn, item, generation, name);
+
+CREATE INDEX wait_name ON wait (run, name) WHERE status <> 'CLOSED';
+
+CREATE INDEX wait_open ON wait (run) WHERE status = 'OPEN';
+
+CREATE INDEX wait_run ON wait (run);

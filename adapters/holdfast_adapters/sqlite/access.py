@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from holdfast.errors import StoreUnavailable
 from holdfast.ports.clock import Clock
 from holdfast_adapters.sqlite.connection import connect, create, prepare_reader, prepare_writer, refused
+from holdfast_adapters.sqlite.encoding import micros
 from holdfast_adapters.sqlite.lanes import Control, Lane, Request
 from holdfast_adapters.sqlite.prepared import Prepared
-from holdfast_adapters.sqlite.rows import micros
 from holdfast_adapters.sqlite.schema import apply_pending, current_version, open_lock, require_current, translate
 from holdfast_adapters.sqlite.transactions import CommitChanges, Write, Writer
 from holdfast_adapters.sqlite.wave import Outcome

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any, Final
 
-from holdfast.entities.stage import Lease, StageKey, StageStatus
+from holdfast.entities.stage import Lease, StageStatus
 from holdfast.events import EventType
 from holdfast.ports.work import LeaseRequest
-from holdfast_adapters.sqlite import rows
+from holdfast_adapters.sqlite import encoding, rows
+from holdfast_adapters.sqlite.runstate import RUN_STATE, RUN_WIDTH, RunState
 from holdfast_adapters.sqlite.statements import Rows
-from holdfast_adapters.sqlite.writes import RunState, Writes
+from holdfast_adapters.sqlite.writes import Writes
 
-#: Priority, due_at, run, stage id, generation, item.
-Candidate = tuple[int, int, int, str, int, int]
+#: Priority, due_at, run, stage id, generation, turn, item.
+Candidate = tuple[int, int, int, str, int, int, int]
 
 _READY: Final = StageStatus.READY.value
 _STARTED: Final = EventType.STAGE_STARTED.value
@@ -39,28 +40,30 @@ DUE_JOBS: Final = """
         )
         FROM level WHERE level.priority IS NOT NULL
     )
-    SELECT j.priority, j.due_at, j.run, j.stage_id, j.generation, j.item
+    SELECT j.priority, j.due_at, j.run, j.stage_id, j.generation, j.turn, j.item
     FROM level CROSS JOIN job j INDEXED BY job_claim
     WHERE j.workflow_id = ?1 AND j.workflow_version = ?2 AND j.queue = ?3 AND j.status = ?4
         AND j.priority = level.priority AND j.due_at <= ?5
     LIMIT ?6"""
 
 JOBS_WITH_RUNS: Final = Rows(
-    rows.select("""
-    SELECT r.n, r.status, r.version, r.generation, r.events, r.undelivered,
-        j.epoch, j.attempt, j.max_attempts, j.queue, j.status, j.state, j.give_up_at, {header}
+    rows.select(
+        """
+    SELECT {now}, {lease}, {header}
     FROM (VALUES {{rows}}) v
-    CROSS JOIN job j ON j.run = v.column1 AND j.stage_id = v.column2 AND j.generation = v.column3 AND j.item = v.column4
+    CROSS JOIN job j ON j.run = v.column1 AND j.stage_id = v.column2 AND j.generation = v.column3
+        AND j.turn = v.column4 AND j.item = v.column5
     CROSS JOIN run r ON r.n = j.run
-    CROSS JOIN run_payload p ON p.run = j.run"""),
-    width=4,
+    CROSS JOIN run_payload p ON p.run = j.run""",
+        now=RUN_STATE,
+    ),
+    width=5,
 )
-_RUN_WIDTH: Final = 6
 
 LEASE_JOB: Final = """
     UPDATE job
     SET status = ?, epoch = ?, attempt = ?, worker = ?, lease_until = ?, started_at = ?, due_at = NULL
-    WHERE run = ? AND stage_id = ? AND generation = ? AND item = ?"""
+    WHERE run = ? AND stage_id = ? AND generation = ? AND turn = ? AND item = ?"""
 
 
 def find_candidates(connection: sqlite3.Connection, request: LeaseRequest, *, now: int) -> list[Candidate]:
@@ -89,24 +92,18 @@ def grant(
     leases: list[Lease] = []
     keys = [candidate[2:] for candidate in candidates]
     for key, row in zip(keys, JOBS_WITH_RUNS.fetch(connection, keys), strict=True):
-        run_id = row[_RUN_WIDTH + 7]
-        run = writes.runs.get(run_id) or writes.runs.setdefault(run_id, RunState(run_id, row=row[:_RUN_WIDTH]))
+        lease = row[RUN_WIDTH:]
+        run_id = lease[rows.LEASE_WIDTH]
+        run = writes.runs.get(run_id) or writes.runs.setdefault(run_id, RunState(run_id, row=row[:RUN_WIDTH]))
         run.version += 1
-        epoch, attempt, max_attempts, queue, status, state, give_up_at = row[_RUN_WIDTH : _RUN_WIDTH + 7]
+        epoch, attempt, max_attempts, queue, status, *more = lease
         epoch, attempt = epoch + 1, attempt + 1
         if status == _READY:
             status = StageStatus.RUNNING.value
-            writes.tell(run, [(_STARTED, *key[1:], rows.encode({"attempt": attempt, "worker": worker}))])
+            writes.tell(run, [(_STARTED, *key[1:], encoding.encode({"attempt": attempt, "worker": worker}))])
         leased.append((status, epoch, attempt, worker, now + ttl, now, *key))
-        stage_id, generation, item = key[1:]
-        leases.append(
-            rows.lease(
-                (epoch, attempt, max_attempts, queue, status, state, give_up_at, *row[_RUN_WIDTH + 7 :]),
-                key=StageKey(run_id=run_id, stage_id=stage_id, generation=generation, item=item),
-                worker=worker,
-                now=now,
-            )
-        )
+        granted = (epoch, attempt, max_attempts, queue, status, *more)
+        leases.append(rows.lease(granted, key=rows.key(run_id, key[1:]), worker=worker, now=now))
     if leased:
         connection.executemany(LEASE_JOB, leased)
         writes.write(connection)

@@ -12,7 +12,7 @@ from holdfast.entities.operation import OperationRecord
 from holdfast.entities.stage import StageKey
 from holdfast_adapters.sqlite import rows
 from holdfast_adapters.sqlite.access import Access
-from holdfast_adapters.sqlite.prepared import Prepared
+from holdfast_adapters.sqlite.prepared import Prepared, job_key
 
 
 class SqliteJournal:
@@ -40,16 +40,18 @@ class SqliteJournal:
     #: The second column says whether the instance is done.
     _FIND_EPOCHS: Final = """
         SELECT j.epoch, 0, j.lost FROM job j
-        WHERE j.run = (SELECT n FROM run WHERE id = ?1) AND j.stage_id = ?2 AND j.generation = ?3 AND j.item = ?4
+        WHERE j.run = (SELECT n FROM run WHERE id = ?1) AND j.stage_id = ?2 AND j.generation = ?3 AND j.turn = ?4
+            AND j.item = ?5
         UNION ALL
         SELECT s.epoch, 1, s.lost FROM stage s
-        WHERE s.run = (SELECT n FROM run WHERE id = ?1) AND s.stage_id = ?2 AND s.generation = ?3 AND s.item = ?4"""
+        WHERE s.run = (SELECT n FROM run WHERE id = ?1) AND s.stage_id = ?2 AND s.generation = ?3 AND s.turn = ?4
+            AND s.item = ?5"""
 
     async def is_settled(self, key: StageKey, *, epoch: int) -> bool:
         """Return whether the holder of that epoch settled the job."""
 
         def read(connection: sqlite3.Connection, _: int) -> bool:
-            row = connection.execute(self._FIND_EPOCHS, (key.run_id, key.stage_id, key.generation, key.item)).fetchone()
+            row = connection.execute(self._FIND_EPOCHS, (key.run_id, *job_key(key))).fetchone()
             if row is None:
                 return False
             newest, done, lost = row

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from holdfast.ports.outbox import Delivery, Stream
-from holdfast_adapters.sqlite import rows
+from holdfast_adapters.sqlite import encoding, rows
 from holdfast_adapters.sqlite.access import Access
 
 #: Runs whose streams are told of new events, or made for a new sink, in one call at most.
@@ -76,7 +76,7 @@ class SqliteOutbox:
                     break
                 found = connection.execute(self._FIND_EVENTS, (run, position, left)).fetchall()
                 left -= len(found)
-                leased.append((now + rows.span(ttl), sink, run))
+                leased.append((now + encoding.span(ttl), sink, run))
                 streams.append(
                     Stream(
                         run_id=run_id,
@@ -116,7 +116,7 @@ class SqliteOutbox:
         def write(connection: sqlite3.Connection, now: int) -> Sequence[bool]:
             held: list[bool] = []
             for each in deliveries:
-                became = (each.position, each.failures, each.error, int(each.parked), now + rows.span(each.delay))
+                became = (each.position, each.failures, each.error, int(each.parked), now + encoding.span(each.delay))
                 settled = connection.execute(self._SETTLE, (*became, each.sink, each.run_id, each.epoch))
                 held.append(settled.rowcount == 1)
             return held

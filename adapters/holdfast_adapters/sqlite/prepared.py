@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, Final
 
-from holdfast.change import Arrival, Change, NewJob
+from holdfast.change import Change, NewJob, NewWait, Park, Step
+from holdfast.entities.keyed import KeyScope
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageKey, StageStatus
 from holdfast.events import NewEvent
-from holdfast_adapters.sqlite import rows
+from holdfast_adapters.sqlite import encoding
 
 _READY: Final = StageStatus.READY.value
 _RUNNING: Final = StageStatus.RUNNING.value
+_WAITING: Final = StageStatus.WAITING.value
 
-#: A stage instance within its run: stage id, generation, item.
-JobKey = tuple[str, int, int]
-#: An event without run, number and instant: type, stage id, generation, item, data.
-EventText = tuple[str, str | None, int | None, int | None, str | None]
+#: A stage instance within its run: stage id, generation, turn, item.
+JobKey = tuple[str, int, int, int]
+#: A wait within its run.
+WaitKey = tuple[JobKey, str]
+#: Tenant, workflow, stage and key.
+Scope = tuple[str, str, str, str]
+#: An event without run, number and instant: type, stage id, generation, turn, item, data.
+EventText = tuple[str, str | None, int | None, int | None, int | None, str | None]
 
-_NO_JOB: Final = (None, None, None)
+_NO_JOB: Final = (None, None, None, None)
 _NO_PAYLOAD: Final = (None, None, None, None)
 
 
@@ -29,7 +35,7 @@ class Prepared:
     """A change-set with everything encoded that needs no look at the store."""
 
     __slots__ = (
-        "arrivals",
+        "answers",
         "change",
         "events",
         "has_more",
@@ -37,8 +43,13 @@ class Prepared:
         "logs",
         "looks_further",
         "notes",
+        "opens",
         "operations",
+        "parent",
+        "parks",
         "run_id",
+        "scope",
+        "stands_alone",
         "statuses",
     )
 
@@ -50,15 +61,35 @@ class Prepared:
         self.job = None if fence is None else job_key(fence.key)
         self.statuses = _status_texts(change.require.statuses)
         self.events = [event_text(event) for event in change.step.events]
-        #: Whether it is judged by more than its run and its fenced job.
-        self.looks_further = change.fired is not None
-        self.arrivals: list[tuple[Arrival, list[EventText]]] = []
-        for arrival in change.arrivals:
-            self.arrivals.append((arrival, [event_text(event) for event in arrival.step.events]))
-            self.looks_further = self.looks_further or arrival.arity > 1
+        #: The parent of the run it creates.
+        self.parent = None if change.create is None else change.create.header.parent_id
+        #: Waits it wants to end.
+        self.answers: Sequence[WaitKey] = [(job_key(each.key), each.name) for each in change.answers]
+        #: Waits of the fenced job that may be there already.
+        self.parks: Sequence[WaitKey] = ()
+        if isinstance(change.settle, Park) and self.job is not None:
+            self.parks = [(self.job, wait.name) for wait in change.settle.waits]
+        #: Names of waits that it may open.
+        self.opens: Sequence[str] = [wait.name for wait in _waits(change)]
+        #: The key it wants.
+        self.scope = None if change.reservation is None else scope_key(change.reservation.scope)
+        #: Whether nothing else of its run may have been judged in the same wave before it.
+        self.stands_alone = bool(change.supersede or change.messages)
         #: Whether there is anything that a plain step does not have.
         self.has_more = bool(
             change.operations or change.annotations or change.logs or change.artifacts or change.checkpoints
+        )
+        #: Whether it is judged by more than its run and its fenced job.
+        self.looks_further = bool(
+            change.fired is not None
+            or change.step.arrivals
+            or change.operations
+            or change.answers
+            or change.messages
+            or change.tokens
+            or self.opens
+            or self.scope is not None
+            or change.patch is not None
         )
         #: Identities of the operations it records.
         self.operations: Sequence[tuple[str, str, str]] = ()
@@ -69,12 +100,11 @@ class Prepared:
 
     def _prepare_more(self) -> None:
         change = self.change
-        self.looks_further = self.looks_further or bool(change.operations)
         self.operations = [(record.tenant, record.scope, record.key) for record in change.operations]
         self.notes = [
             (
                 each.name,
-                rows.encode(each.value),
+                encoding.encode(each.value),
                 *(job_key(each.key) if each.key else _NO_JOB),
                 each.attempt,
                 each.actor,
@@ -87,15 +117,36 @@ class Prepared:
                 each.attempt,
                 each.level,
                 each.message,
-                rows.mapping_text(each.data),
-                rows.micros(each.at),
+                encoding.mapping_text(each.data),
+                encoding.micros(each.at),
             )
             for each in change.logs
         ]
 
     def looked_up(self) -> tuple[Any, ...]:
-        """Return the row of `wave.CHECK` that finds its run and its fenced job."""
+        """Return the row of `found.CHECK` that finds its run and its fenced job."""
         return (self.run_id, *(self.job or _NO_JOB))
+
+
+def _waits(change: Change) -> Iterator[NewWait]:
+    """Yield the waits that the change-set may open."""
+    if isinstance(change.settle, Park):
+        yield from change.settle.waits
+    yield from _waits_of(change.step.jobs)
+    if not change.step.arrivals:
+        return
+    for rule in change.rules.values():
+        steps: tuple[Step, ...] = (rule.opens, rule.skips, rule.fails)
+        for step in steps:
+            yield from _waits_of(step.jobs)
+        if rule.refill is not None:
+            yield from rule.refill.job.waits
+
+
+def _waits_of(jobs: Iterable[NewJob]) -> Iterator[NewWait]:
+    for job in jobs:
+        if job.waits:
+            yield from job.waits
 
 
 @cache
@@ -105,16 +156,21 @@ def _status_texts(statuses: frozenset[RunStatus]) -> frozenset[str]:
 
 def job_key(key: StageKey) -> JobKey:
     """Return a stage instance within its run."""
-    return (key.stage_id, key.generation, key.item)
+    return (key.stage_id, key.generation, key.turn, key.item)
+
+
+def scope_key(scope: KeyScope) -> Scope:
+    """Return where a key is unique, as it is stored."""
+    return (scope.tenant, scope.workflow_id, scope.stage_id, scope.key)
 
 
 def event_text(event: NewEvent) -> EventText:
     """Return the columns of an event that the caller knows."""
     key = event.key
-    data = rows.mapping_text(event.data) if event.data else None
+    data = encoding.mapping_text(event.data) if event.data else None
     if key is None:
-        return (event.type.value, None, None, None, data)
-    return (event.type.value, key.stage_id, key.generation, key.item, data)
+        return (event.type.value, None, None, None, None, data)
+    return (event.type.value, key.stage_id, key.generation, key.turn, key.item, data)
 
 
 def payload_columns(payload: Payload | None) -> tuple[Any, ...]:
@@ -122,12 +178,25 @@ def payload_columns(payload: Payload | None) -> tuple[Any, ...]:
     return _NO_PAYLOAD if payload is None else (payload.text, payload.digest, payload.size, payload.blob)
 
 
-def job_row(job: NewJob, *, run: int, now: int) -> tuple[Any, ...]:
-    """Return the columns of a new job, in the order of `writes.INSERT_JOB`."""
+def job_row(job: NewJob, *, run: int, now: int, waits: bool, paused: bool) -> tuple[Any, ...]:
+    """Return the columns of a new job, in the order of `writes.INSERT_JOB`.
+
+    Args:
+        job: The job.
+        run: Number of its run.
+        now: The instant of the commit.
+        waits: Whether it is WAITING.
+        paused: Whether its run is PAUSED.
+    """
     grant = job.grant
     key = (run, *job_key(job.key))
     kind = (job.workflow_id, job.workflow_version, job.queue, job.priority)
-    if grant is None:
-        return (*key, _READY, *kind, now + rows.span(job.delay), 0, 0, job.max_attempts, None, None, None)
-    until = now + rows.span(grant.ttl)
-    return (*key, _RUNNING, *kind, None, 1, 1, job.max_attempts, grant.worker, until, now)
+    past = (encoding.names_text(job.via), job.depth, job.origin, job.guarded)
+    if waits:
+        return (*key, _WAITING, *kind, None, None, 0, 0, job.max_attempts, None, None, None, *past)
+    if grant is None or paused:
+        due = now + encoding.span(job.delay)
+        dues = (None, due) if paused else (due, None)
+        return (*key, _READY, *kind, *dues, 0, 0, job.max_attempts, None, None, None, *past)
+    until = now + encoding.span(grant.ttl)
+    return (*key, _RUNNING, *kind, None, None, 1, 1, job.max_attempts, grant.worker, until, now, *past)

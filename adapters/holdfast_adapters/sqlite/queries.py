@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from holdfast.entities.run import Run, RunStatus
 from holdfast.entities.stage import StageInstance
+from holdfast.entities.wait import Wait
 from holdfast.events import Event
 from holdfast.ports.queries import Annotation, Counts, LogLine, RunFilter
 from holdfast_adapters.sqlite import rows
@@ -22,18 +23,26 @@ class SqliteQueries:
 
     _access: Access
 
-    #: The same question by four ways, each with the index that leaves least to look through. All parts of the filter
+    #: The same question by five ways, each with the index that leaves least to look through. All parts of the filter
     #: are conditions in each; the range of ids carries the prefix and the page.
     _MATCHES: Final = """
         r.id >= :low AND r.id < :high
         AND (:workflow_id IS NULL OR r.workflow_id = :workflow_id)
         AND (:key IS NULL OR p.idempotency_key = :key)
+        AND (:parent IS NULL OR r.parent = :parent)
         ORDER BY r.id DESC LIMIT :limit"""
     _RUNS_BY_KEY: Final = rows.select(
         """
         SELECT {run}
         FROM run_payload p INDEXED BY run_payload_key CROSS JOIN run r ON r.n = p.run
         WHERE p.idempotency_key = :key AND (:status IS NULL OR r.status = :status) AND {matches}""",
+        matches=_MATCHES,
+    )
+    _RUNS_BY_PARENT: Final = rows.select(
+        """
+        SELECT {run}
+        FROM run r INDEXED BY run_parent CROSS JOIN run_payload p ON p.run = r.n
+        WHERE r.parent = :parent AND (:status IS NULL OR r.status = :status) AND {matches}""",
         matches=_MATCHES,
     )
     _RUNS_BY_STATUS: Final = rows.select(
@@ -67,10 +76,13 @@ class SqliteQueries:
             "high": min(bounds),
             "workflow_id": where.workflow_id,
             "key": where.idempotency_key,
+            "parent": where.parent_id,
             "limit": limit,
         }
         if where.idempotency_key is not None:
             text = self._RUNS_BY_KEY
+        elif where.parent_id is not None:
+            text = self._RUNS_BY_PARENT
         elif where.statuses:
             text = self._RUNS_BY_STATUS
         else:
@@ -124,7 +136,7 @@ class SqliteQueries:
         return await self._access.read(read)
 
     _LIST_LOGS: Final = """
-        SELECT stage_id, generation, item, attempt, level, message, data, at FROM log
+        SELECT stage_id, generation, turn, item, attempt, level, message, data, at FROM log
         WHERE run = (SELECT n FROM run WHERE id = ?) ORDER BY id DESC LIMIT ?"""
 
     async def list_logs(self, run_id: str, *, limit: int) -> Sequence[LogLine]:
@@ -136,8 +148,21 @@ class SqliteQueries:
 
         return await self._access.read(read)
 
+    _LIST_RUN_WAITS: Final = rows.select("""
+        SELECT {wait} FROM wait w INDEXED BY wait_run
+        WHERE w.run = (SELECT n FROM run WHERE id = ?) ORDER BY w.id DESC LIMIT ?""")
+
+    async def list_run_waits(self, run_id: str, *, limit: int) -> Sequence[Wait]:
+        """Return the newest waits of the run in the order in which they were opened."""
+
+        def read(connection: sqlite3.Connection, _: int) -> Sequence[Wait]:
+            newest = connection.execute(self._LIST_RUN_WAITS, (run_id, limit)).fetchall()
+            return [rows.wait(run_id, row) for row in reversed(newest)]
+
+        return await self._access.read(read)
+
     _LIST_ANNOTATIONS: Final = """
-        SELECT name, value, stage_id, generation, item, attempt, actor, at FROM annotation
+        SELECT name, value, stage_id, generation, turn, item, attempt, actor, at FROM annotation
         WHERE run = (SELECT n FROM run WHERE id = ?) ORDER BY id LIMIT ?"""
 
     async def list_annotations(self, run_id: str, *, limit: int) -> Sequence[Annotation]:
@@ -159,7 +184,7 @@ class SqliteQueries:
 
     _LIVE_VERSIONS: Final = """
         SELECT workflow_id, workflow_version, count(*) FROM run INDEXED BY run_status
-        WHERE status IN ('PENDING', 'RUNNING', 'WAITING')
+        WHERE status IN ('PENDING', 'RUNNING', 'WAITING', 'PAUSED', 'COMPENSATING')
         GROUP BY workflow_id, workflow_version ORDER BY workflow_id, workflow_version"""
 
     async def list_live_versions(self) -> Sequence[tuple[str, str, int]]:
@@ -177,6 +202,7 @@ class SqliteQueries:
             (SELECT count(*) FROM job WHERE due_at <= ?1 AND status = 'READY'),
             (SELECT count(*) FROM job WHERE lease_until IS NOT NULL),
             (SELECT count(*) FROM job WHERE status = 'SUSPENDED'),
+            (SELECT count(*) FROM job WHERE status = 'WAITING'),
             (SELECT count(*) FROM job WHERE lease_until <= ?1),
             (SELECT count(*) FROM stream WHERE due_at IS NOT NULL) + (
                 SELECT count(*) FROM run r CROSS JOIN sink k
@@ -191,12 +217,14 @@ class SqliteQueries:
 
         def read(connection: sqlite3.Connection, now: int) -> Counts:
             runs = connection.execute(self._COUNT_RUNS).fetchall()
-            ready, leased, suspended, expired, undelivered, parked = connection.execute(self._COUNT, (now,)).fetchone()
+            found = connection.execute(self._COUNT, (now,)).fetchone()
+            ready, leased, suspended, waiting, expired, undelivered, parked = found
             return Counts(
                 runs={RunStatus(status): count for status, count in runs},
                 ready=ready,
                 leased=leased,
                 suspended=suspended,
+                waiting=waiting,
                 expired=expired,
                 undelivered=undelivered,
                 parked=parked,

@@ -11,10 +11,10 @@ from typing import Any, Final, TypeVar
 from holdfast.errors import CommitUnknown
 from holdfast.ports.clock import Clock
 from holdfast_adapters.sqlite.connection import WAL_BYTES, primary_code, refused
+from holdfast_adapters.sqlite.encoding import micros
 from holdfast_adapters.sqlite.filelock import FileLock
 from holdfast_adapters.sqlite.lanes import Request
 from holdfast_adapters.sqlite.prepared import Prepared
-from holdfast_adapters.sqlite.rows import micros
 from holdfast_adapters.sqlite.wave import Outcome, apply
 
 T = TypeVar("T")

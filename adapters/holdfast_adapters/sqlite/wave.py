@@ -1,101 +1,38 @@
 """Judging change-sets against the store and turning those that stand into writes, many in one go.
 
 All change-sets of a batch are judged in waves. A wave reads what its change-sets are to be checked against with one
-query, judges them in order against that and against what earlier ones of the wave leave behind, and writes what
-stands. A change-set whose answer hangs on something that is not in memory yet, such as the second settlement of one
-lease or anything after the end of its run, waits for the next wave, and with it everything later of its run.
+query of each kind, judges them in order against that and against what earlier ones of the wave leave behind, and writes
+what stands. A change-set whose answer hangs on something that is not in memory yet, such as the second settlement of
+one lease or anything after the end of its run, waits for the next wave, and with it everything later that it may
+concern: of its run, its operations, its key. Of a run and its parent a wave judges one at most, because the end of
+either sets a timer in the other.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
-from holdfast.change import (
-    NOTHING,
-    Arrival,
-    Change,
-    Committed,
-    Duplicate,
-    Finish,
-    Refusal,
-    Requeue,
-    RunPatch,
-    Step,
-    Suspend,
-)
-from holdfast.entities.operation import OperationRecord
+from holdfast.change import Change, Committed, Duplicate, Held, Refusal, Step
 from holdfast.entities.run import RunStatus
-from holdfast.entities.stage import StageStatus
+from holdfast.entities.stage import StageKey
+from holdfast.entities.wait import WaitStatus
 from holdfast.errors import LeaseLost, RunNotFound, StaleVersion
-from holdfast_adapters.sqlite import rows
-from holdfast_adapters.sqlite.prepared import EventText, Prepared, job_key, job_row, payload_columns
-from holdfast_adapters.sqlite.statements import Rows
-from holdfast_adapters.sqlite.writes import (
-    DELETE_TIMER,
-    INSERT_ANNOTATION,
-    INSERT_LOG,
-    KEEP_CHECKPOINT,
-    REQUEUE_JOB,
-    SET_ARTIFACT,
-    SET_TIMER,
-    SUPERSEDE,
-    SUSPEND_JOB,
-    RunState,
-    Writes,
-)
+from holdfast_adapters.sqlite import encoding, rare
+from holdfast_adapters.sqlite.accepting import Acceptance
+from holdfast_adapters.sqlite.found import CHECK, EPOCH, LEASE_UNTIL, STATUS, Found
+from holdfast_adapters.sqlite.prepared import Prepared, Scope, job_key
+from holdfast_adapters.sqlite.runstate import PARENT, RUN_WIDTH, RunState
+from holdfast_adapters.sqlite.writes import Writes
 
 Outcome = Committed | Refusal
 #: A change-set with its position among all.
 Entry = tuple[int, Prepared]
 
-_RUNNING: Final = StageStatus.RUNNING.value
-_LIVE_PENDING: Final = RunStatus.PENDING.value
-_WAITING: Final = RunStatus.WAITING.value
+_PENDING: Final = RunStatus.PENDING.value
+_OPEN: Final = WaitStatus.OPEN.value
 
-#: Of the epochs that were lost on one job this many are remembered; reaping counts as an attempt, so few ever are.
-_MOST_LOST: Final = 32
-
-#: The rows of a wave's runs and of their fenced jobs, in the order of the change-sets: VALUES is the outer loop, and
-#: each of the two joins is a look-up by key.
-CHECK: Final = Rows(
-    """
-    SELECT r.n, r.status, r.version, r.generation, r.events, r.undelivered,
-        j.status, j.epoch, j.attempt, j.max_attempts, j.worker, j.lease_until, j.started_at, j.lost
-    FROM (VALUES {rows}) v
-    LEFT JOIN run r ON r.id = v.column1
-    LEFT JOIN job j ON j.run = r.n AND j.stage_id = v.column2 AND j.generation = v.column3 AND j.item = v.column4""",
-    width=4,
-)
-_RUN_WIDTH: Final = 6
-#: Positions of the job's columns behind those of the run.
-_STATUS, EPOCH, _ATTEMPT, _MAX_ATTEMPTS, _WORKER, LEASE_UNTIL, _STARTED_AT, _LOST = range(6, 14)
-
-FIND_OPERATIONS: Final = Rows(
-    """
-    SELECT o.tenant, o.scope, o.key, o.command, o.fingerprint, o.result, o.run_id
-    FROM (VALUES {rows}) v
-    CROSS JOIN operation o ON o.tenant = v.column1 AND o.scope = v.column2 AND o.key = v.column3""",
-    width=3,
-)
-FIND_TIMERS: Final = Rows(
-    """
-    SELECT r.id, t.id, t.due_at
-    FROM (VALUES {rows}) v
-    CROSS JOIN run r ON r.id = v.column1
-    CROSS JOIN timer t ON t.run = r.n AND t.id = v.column2""",
-    width=2,
-)
-FIND_GATES: Final = Rows(
-    """
-    SELECT g.run, g.gate, g.generation, g.count
-    FROM (VALUES {rows}) v
-    CROSS JOIN run r ON r.id = v.column1
-    CROSS JOIN gate g ON g.run = r.n""",
-    width=1,
-)
 LAST_RUN: Final = "SELECT coalesce(max(n), 0) FROM run"
 
 
@@ -110,6 +47,30 @@ def apply(connection: sqlite3.Connection, changes: Sequence[Prepared], *, now: i
     return [outcomes[index] for index in range(len(changes))]
 
 
+class Concerns:
+    """What some change-sets may concern that others are judged by, across runs."""
+
+    def __init__(self) -> None:
+        self.runs: set[str] = set()
+        #: Parents of the runs.
+        self.parents: set[str] = set()
+        self.operations: set[tuple[str, str, str]] = set()
+        self.scopes: set[Scope] = set()
+
+    def add(self, change: Prepared, parent: str | None) -> None:
+        """Add what *change* may concern; *parent* is that of its run."""
+        self.runs.add(change.run_id)
+        self.operations.update(change.operations)
+        if parent is not None:
+            self.parents.add(parent)
+        if change.scope is not None:
+            self.scopes.add(change.scope)
+
+    def is_related(self, change: Prepared, parent: str | None) -> bool:
+        """Return whether the run of *change* is the parent or a child of one of these, or its key is one of theirs."""
+        return change.run_id in self.parents or parent in self.runs or change.scope in self.scopes
+
+
 class Wave:
     """One round of judging; see the module docstring."""
 
@@ -117,11 +78,14 @@ class Wave:
         self.writes = Writes(now)
         self._connection = connection
         self._now = now
-        self._operations: dict[tuple[str, str, str], OperationRecord] = {}
-        self._timers: dict[tuple[str, str], int] = {}
-        self._gates: dict[tuple[int, str, int], int] = {}
-        #: Whether change-sets of one run meet in this wave, so that one may touch what another is judged by.
+        self._found = Found(connection)
+        #: What the change-sets that stand concern, and what those that wait do.
+        self._judged = Concerns()
+        self._waiting = Concerns()
+        #: Whether change-sets meet in this wave, so that one may touch what another is judged by.
         self._shared = False
+        #: Whether everything that comes now waits.
+        self._stopped = False
         #: The newest run of the store; 0 until somebody asks.
         self._last_run = 0
 
@@ -129,47 +93,55 @@ class Wave:
         """Judge the change-sets that can be, put their outcomes into *outcomes*, and return the others."""
         changes = [change for _, change in pending]
         found = CHECK.fetch(self._connection, [change.looked_up() for change in changes])
-        self._shared = len({change.run_id for change in changes}) < len(changes)
+        runs = {change.run_id for change in changes}
         further = [change for change in changes if change.looks_further]
         if further:
-            self._look_further(further)
+            self._found.read(further)
+        self._shared = (
+            len(runs) < len(changes)
+            or any(change.scope is not None for change in further)
+            or any((change.parent or row[PARENT]) in runs for change, row in zip(changes, found, strict=True))
+        )
         later: list[Entry] = []
-        blocked: set[object] = set()
         for entry, row in zip(pending, found, strict=True):
             change = entry[1]
-            if self._shared and self._must_wait(change, blocked):
+            parent = change.parent or row[PARENT]
+            if self._shared and self._must_wait(change, parent):
                 later.append(entry)
-                blocked.add(change.run_id)
-                blocked.update(change.operations)
+                self._waiting.add(change, parent)
+                # Whoever holds the key may free it, and no run tells before it does.
+                self._stopped = self._stopped or change.scope is not None
             else:
                 outcomes[entry[0]] = self._outcome(change, row)
         return later
 
-    def _look_further(self, changes: Sequence[Prepared]) -> None:
-        """Read what only some change-sets need: operations of the same identity, timers and gates."""
-        operations = [identity for change in changes for identity in change.operations]
-        for row in FIND_OPERATIONS.fetch(self._connection, operations):
-            self._operations[row[:3]] = rows.operation(row)
-        fired = [(change.run_id, change.change.fired) for change in changes if change.change.fired is not None]
-        for run_id, timer, due_at in FIND_TIMERS.fetch(self._connection, fired):
-            self._timers[run_id, timer] = due_at
-        counted = {change.run_id for change in changes if any(arrival.arity > 1 for arrival, _ in change.arrivals)}
-        for run, gate, generation, count in FIND_GATES.fetch(self._connection, [(run_id,) for run_id in counted]):
-            self._gates[run, gate, generation] = count
-
-    def _must_wait(self, change: Prepared, blocked: set[object]) -> bool:
-        if blocked and (change.run_id in blocked or not blocked.isdisjoint(change.operations)):
+    def _must_wait(self, change: Prepared, parent: str | None) -> bool:
+        waiting, judged = self._waiting, self._judged
+        if self._stopped:
+            return True
+        if waiting.runs and (
+            change.run_id in waiting.runs
+            or not waiting.operations.isdisjoint(change.operations)
+            or waiting.is_related(change, parent)
+        ):
+            return True
+        if judged.is_related(change, parent) or self._may_be_freed(change):
             return True
         run = self.writes.runs.get(change.run_id)
-        if run is None:
+        return run is not None and (run.closed or change.stands_alone or _meet(change, run.touched))
+
+    def _may_be_freed(self, change: Prepared) -> bool:
+        """Return whether the key that *change* wants is held by a run that an earlier one of the wave concerns."""
+        held = None if change.scope is None else self._found.keys.get(change.scope)
+        if held is None:
             return False
-        return run.closed or change.job in run.touched or change.change.fired in run.touched
+        return held.holder.run_id in self._judged.runs or held.holder.run_id in self._waiting.runs
 
     def _outcome(self, change: Prepared, row: tuple[Any, ...]) -> Outcome:
         known = self.writes.runs.get(change.run_id)
         run = known
         if run is None and row[0] is not None:
-            run = RunState(change.run_id, row=row[:_RUN_WIDTH])
+            run = RunState(change.run_id, row=row[:RUN_WIDTH])
         refusal = self._refusal(change, run, row)
         if refusal is not None:
             return refusal
@@ -177,30 +149,37 @@ class Wave:
             run = self._new_run(change.change)
         if known is None:
             self.writes.runs[change.run_id] = run
-        return self._accept(change, run, row)
+        committed, steps = Acceptance(change, run, writes=self.writes, found=self._found).accept(row)
+        if self._shared:
+            self._judged.add(change, run.parent)
+            _touch(change, steps, run)
+        return committed
 
     # The checks, in the order of the contract.
 
     def _refusal(self, change: Prepared, run: RunState | None, row: tuple[Any, ...]) -> Refusal | None:
         for identity in change.operations:
-            if identity in self._operations:
-                return Duplicate(record=self._operations[identity])
+            if identity in self._found.operations:
+                return Duplicate(record=self._found.operations[identity])
         if change.change.create is not None:
             return None if run is None else StaleVersion(f"Run {run.id}", expected="none", actual=run.status)
         if run is None:
             return RunNotFound(change.run_id)
-        if change.change.fence is not None:
+        fence = change.change.fence
+        if fence is not None:
             actual = self._lost(change.change, row)
             if actual is not None:
-                fence = change.change.fence
                 return LeaseLost(str(fence.key), epoch=fence.epoch, actual=actual)
-        return self._stale(change, run)
+        refusal = self._stale(change, run)
+        if refusal is None and change.looks_further:
+            refusal = self._unanswered(change) or self._told(change) or self._held(change)
+        return refusal
 
     def _lost(self, change: Change, row: tuple[Any, ...]) -> str | None:
         """Return why the fence does not hold, or None if it does."""
         fence = change.fence
         assert fence is not None, "only a fenced change-set can have lost its lease"
-        if row[_STATUS] is None:
+        if row[STATUS] is None:
             return "the job is gone"
         if row[LEASE_UNTIL] is None:
             return "the job is not leased"
@@ -210,153 +189,86 @@ class Wave:
             return "the lease is not past its end"
         return None
 
-    def _stale(self, prepared: Prepared, run: RunState) -> StaleVersion | None:
+    def _stale(self, prepared: Prepared, run: RunState) -> Refusal | None:
         change, require = prepared.change, prepared.change.require
         if run.status not in prepared.statuses:
             return StaleVersion(f"Run {run.id}", expected=" or ".join(sorted(prepared.statuses)), actual=run.status)
         if require.version is not None and run.version != require.version:
             return StaleVersion(f"Run {run.id}", expected=f"version {require.version}", actual=f"version {run.version}")
         if change.fired is not None:
-            due_at = self._timers.get((run.id, change.fired))
+            due_at = self._found.timers.get((run.id, change.fired))
             if due_at is None or due_at > self._now:
                 actual = "gone" if due_at is None else "not due yet"
                 return StaleVersion(f"Timer {change.fired} of run {run.id}", expected="due", actual=actual)
         return None
 
-    # What follows when all of them hold.
+    def _unanswered(self, change: Prepared) -> Refusal | None:
+        for answer, wait in zip(change.change.answers, change.answers, strict=True):
+            status, _ = self._found.waits.get((change.run_id, wait), ("none", None))
+            if status != _OPEN:
+                return StaleVersion(f"Wait {answer.name} of {answer.key}", expected=_OPEN, actual=status)
+        return None
+
+    def _told(self, change: Prepared) -> Refusal | None:
+        for message in change.change.messages:
+            at = (change.run_id, message.name)
+            what = f"Message {message.name} of run {change.run_id}"
+            if at in self._found.messages:
+                return StaleVersion(what, expected="none", actual="a message")
+            if at in self._found.names:
+                return StaleVersion(what, expected="none", actual="a wait")
+        return None
+
+    def _held(self, change: Prepared) -> Refusal | None:
+        held = None if change.scope is None else self._found.keys.get(change.scope)
+        if held is None:
+            return None
+        fence = change.change.fence
+        if held.output is None and fence is not None and _is_same(held.holder, fence.key):
+            return None
+        return Held(result=held)
 
     def _new_run(self, change: Change) -> RunState:
+        new = change.create
+        assert new is not None, "only a change-set that creates a run finds none"
         if not self._last_run:
             (self._last_run,) = self._connection.execute(LAST_RUN).fetchone()
         self._last_run += 1
-        run = RunState(change.run_id, row=(self._last_run, _LIVE_PENDING, 0, 1, 0, None))
-        run.created = change.create
+        run = RunState(change.run_id, row=(self._last_run, _PENDING, 0, 1, 0, None, 0, 0, 0, new.header.parent_id))
+        run.created = new
         # Its row is not in the store yet, so whatever else concerns it waits for the next wave.
         run.closed = True
+        if new.state:
+            self._found.states[run.id] = dict(new.state)
+            self.writes.add(rare.SET_STATE, (run.n, encoding.encode(dict(new.state))))
         return run
 
-    def _accept(self, prepared: Prepared, run: RunState, row: tuple[Any, ...]) -> Committed:
-        change, writes = prepared.change, self.writes
-        run.version += 1
-        if change.settle is not None:
-            self._settle(prepared, run, row)
-        if change.fired is not None:
-            writes.add(DELETE_TIMER, (run.n, change.fired))
-        steps = [(change.step, prepared.events)]
-        opened: list[str] = []
-        for arrival, events in prepared.arrivals:
-            if arrival.arity == 1 or self._opens(arrival, run):
-                opened.append(arrival.gate)
-                steps.append((arrival.step, events))
-        for step, events in steps:
-            if step is not NOTHING:
-                self._step(step, events, run)
-        if change.supersede:
-            run.closed = True
-            writes.add(SUPERSEDE, *((run.n, stage_id) for stage_id in change.supersede))
-        if prepared.has_more:
-            self._notes(prepared, run)
-        if self._shared:
-            self._touch(prepared, [step for step, _ in steps], run)
-        return Committed(version=run.version, opened=tuple(opened))
 
-    def _touch(self, prepared: Prepared, steps: Sequence[Step], run: RunState) -> None:
-        """Note the jobs and timers that nothing else of the run can be judged by before the wave is written."""
-        change = prepared.change
-        if change.settle is not None and prepared.job is not None:
-            run.touched.add(prepared.job)
-        if change.fired is not None:
-            run.touched.add(change.fired)
-        for step in steps:
-            run.touched.update(job_key(job.key) for job in step.jobs)
-            run.touched.update(timer.id for timer in step.timers)
-
-    def _settle(self, prepared: Prepared, run: RunState, row: tuple[Any, ...]) -> None:
-        fence, settle, writes, now = prepared.change.fence, prepared.change.settle, self.writes, self._now
-        assert fence is not None, "only a fenced job is settled"
-        assert prepared.job is not None, "a fence names its job"
-        lost = _lost_epochs(row) if fence.expired else row[_LOST]
-        at = (run.n, *prepared.job)
-        if isinstance(settle, Finish):
-            writes.done.append(at)
-            writes.stages.append(
-                (
-                    *at,
-                    settle.status.value,
-                    row[_ATTEMPT],
-                    row[_MAX_ATTEMPTS],
-                    row[EPOCH],
-                    row[_WORKER],
-                    row[_STARTED_AT],
-                    now,
-                    lost,
-                    rows.failure_text(settle.failure) if settle.failure else None,
-                    rows.mapping_text(settle.metrics) if settle.metrics else None,
-                    *payload_columns(settle.output),
-                )
-            )
-        elif isinstance(settle, Requeue):
-            status = StageStatus.READY.value if row[_STATUS] == _RUNNING else row[_STATUS]
-            due_at = now + rows.span(settle.delay)
-            failure = rows.failure_text(settle.failure)
-            writes.add(REQUEUE_JOB, (status, settle.attempt, failure, lost, now, due_at, *at))
-        elif isinstance(settle, Suspend):
-            due_at, give_up_at = now + rows.span(settle.delay), now + rows.span(settle.give_up_after)
-            writes.add(SUSPEND_JOB, (lost, rows.state_text(settle.state), due_at, give_up_at, *at))
-
-    def _step(self, step: Step, events: Sequence[EventText], run: RunState) -> None:
-        writes, now = self.writes, self._now
-        if events:
-            writes.tell(run, events)
-        for job in step.jobs:
-            writes.jobs.append(job_row(job, run=run.n, now=now))
-        for timer in step.timers:
-            writes.add(SET_TIMER, (run.n, timer.id, timer.kind.value, now + rows.span(timer.delay)))
-        if step.run is not None:
-            self._move(run, step.run)
-
-    def _move(self, run: RunState, patch: RunPatch) -> None:
-        if patch.generation is not None:
-            run.generation = patch.generation
-        if patch.status is RunStatus.RUNNING and run.status != _WAITING:
-            run.started = self._now
-        run.status = patch.status.value
-        run.move = patch
-        run.closed = run.closed or patch.closes
-
-    def _opens(self, arrival: Arrival, run: RunState) -> bool:
-        """Count one arrival and return whether it is the one that opens the gate.
-
-        A gate of one source is not counted: the fence of its source lets it arrive only once, and a step of a linear
-        run would otherwise cost a row.
-        """
-        gate = (run.n, arrival.gate, arrival.generation)
-        count = self._gates.get(gate, 0) + 1
-        self._gates[gate] = count
-        self.writes.gates[gate] = (arrival.arity, count)
-        return count == arrival.arity
-
-    def _notes(self, prepared: Prepared, run: RunState) -> None:
-        change, writes, n = prepared.change, self.writes, run.n
-        writes.add(INSERT_ANNOTATION, *((n, self._now, *note) for note in prepared.notes))
-        writes.add(INSERT_LOG, *((n, *log) for log in prepared.logs))
-        writes.add(
-            SET_ARTIFACT,
-            *((n, each.name, each.blob, each.digest, each.size, each.media_type) for each in change.artifacts),
-        )
-        for kept in change.checkpoints:
-            result = kept.result
-            writes.add(
-                KEEP_CHECKPOINT,
-                (n, *job_key(kept.key), kept.name, result.text, result.digest, result.size, result.blob),
-            )
-        for identity, record in zip(prepared.operations, change.operations, strict=True):
-            self._operations[identity] = record
-            said = (record.command, record.fingerprint, record.result, record.run_id)
-            writes.operations.append((*identity, *said, self._now))
+def _is_same(holder: StageKey, key: StageKey) -> bool:
+    """Return whether both are one instance, in whichever generations."""
+    return (holder.run_id, holder.stage_id, holder.turn, holder.item) == (key.run_id, key.stage_id, key.turn, key.item)
 
 
-def _lost_epochs(row: tuple[Any, ...]) -> str:
-    """Return the epochs lost on a job, the present one included."""
-    before: list[int] = json.loads(row[_LOST]) if row[_LOST] else []
-    return rows.encode([*before, row[EPOCH]][-_MOST_LOST:])
+def _meet(change: Prepared, touched: set[object]) -> bool:
+    """Return whether *change* is judged by something that was touched."""
+    return (
+        change.job in touched
+        or change.change.fired in touched
+        or any(job in touched for job, _ in change.answers)
+        or any(("wait", name) in touched for name in change.opens)
+    )
+
+
+def _touch(prepared: Prepared, steps: Sequence[Step], run: RunState) -> None:
+    """Note what nothing else of the run can be judged by before the wave is written."""
+    change, touched = prepared.change, run.touched
+    if prepared.job is not None and (change.settle is not None or change.reservation is not None):
+        touched.add(prepared.job)
+    if change.fired is not None:
+        touched.add(change.fired)
+    touched.update(job for job, _ in prepared.answers)
+    touched.update(("wait", message.name) for message in change.messages)
+    for step in steps:
+        touched.update(job_key(job.key) for job in step.jobs)
+        touched.update(timer.id for timer in step.timers)
+        touched.update(step.cancels)

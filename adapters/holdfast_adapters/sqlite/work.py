@@ -11,10 +11,11 @@ from holdfast.entities.run import Run
 from holdfast.entities.stage import ExpiredLease, Lease, StageKey
 from holdfast.entities.timer import Timer
 from holdfast.ports.work import KnownWorkflow, LeaseRef, LeaseRequest
-from holdfast_adapters.sqlite import rows
+from holdfast_adapters.sqlite import encoding, rows
 from holdfast_adapters.sqlite.access import Access
+from holdfast_adapters.sqlite.found import CHECK, EPOCH, LEASE_UNTIL
 from holdfast_adapters.sqlite.granting import Candidate, find_candidates, grant
-from holdfast_adapters.sqlite.wave import CHECK, EPOCH, LEASE_UNTIL
+from holdfast_adapters.sqlite.prepared import job_key
 
 
 class SqliteWork:
@@ -25,7 +26,7 @@ class SqliteWork:
     _LIST_PENDING: Final = rows.select("""
         SELECT {run}
         FROM run r INDEXED BY run_pending JOIN run_payload p ON p.run = r.n
-        WHERE r.status = 'PENDING' AND r.workflow_id = ? AND r.workflow_version = ?
+        WHERE r.status = 'PENDING' AND r.held = 0 AND r.workflow_id = ? AND r.workflow_version = ?
         ORDER BY r.priority DESC, r.created_at, r.id LIMIT ?""")
 
     async def list_pending(self, *, limit: int, known: frozenset[KnownWorkflow]) -> Sequence[Run]:
@@ -48,37 +49,37 @@ class SqliteWork:
 
         def write(connection: sqlite3.Connection, now: int) -> Sequence[Lease]:
             found = find_candidates(connection, request, now=now)
-            return grant(connection, found, worker=request.worker, ttl=rows.span(request.ttl), now=now)
+            return grant(connection, found, worker=request.worker, ttl=encoding.span(request.ttl), now=now)
 
         return await self._access.write(write)
 
     _FIND_CANDIDATE: Final = """
-        SELECT j.priority, j.due_at, j.run, j.stage_id, j.generation, j.item
+        SELECT j.priority, j.due_at, j.run, j.stage_id, j.generation, j.turn, j.item
         FROM job j
-        WHERE j.run = (SELECT n FROM run WHERE id = ?) AND j.stage_id = ? AND j.generation = ? AND j.item = ?
-            AND j.due_at <= ?"""
+        WHERE j.run = (SELECT n FROM run WHERE id = ?) AND j.stage_id = ? AND j.generation = ? AND j.turn = ?
+            AND j.item = ? AND j.due_at <= ?"""
 
     async def lease_one(self, key: StageKey, *, worker: str, ttl: timedelta) -> Lease | None:
         """Grant the lease on exactly this job, if it is eligible."""
 
         def write(connection: sqlite3.Connection, now: int) -> Lease | None:
-            at = (key.run_id, key.stage_id, key.generation, key.item, now)
+            at = (key.run_id, *job_key(key), now)
             found: list[Candidate] = connection.execute(self._FIND_CANDIDATE, at).fetchall()
-            leases = grant(connection, found, worker=worker, ttl=rows.span(ttl), now=now)
+            leases = grant(connection, found, worker=worker, ttl=encoding.span(ttl), now=now)
             return leases[0] if leases else None
 
         return await self._access.write(write)
 
     #: A moved end touches one index entry; the run's row is left alone.
     _EXTEND: Final = """
-        UPDATE job SET lease_until = ? WHERE run = ? AND stage_id = ? AND generation = ? AND item = ?"""
+        UPDATE job SET lease_until = ? WHERE run = ? AND stage_id = ? AND generation = ? AND turn = ? AND item = ?"""
 
     async def extend(self, leases: Sequence[LeaseRef], *, ttl: timedelta) -> Sequence[LeaseRef]:
         """Extend leases and return those that are lost."""
 
         def write(connection: sqlite3.Connection, now: int) -> Sequence[LeaseRef]:
-            keys = [(ref.key.run_id, ref.key.stage_id, ref.key.generation, ref.key.item) for ref in leases]
-            until = now + rows.span(ttl)
+            keys = [(ref.key.run_id, *job_key(ref.key)) for ref in leases]
+            until = now + encoding.span(ttl)
             held: list[tuple[Any, ...]] = []
             lost: list[LeaseRef] = []
             for ref, key, row in zip(leases, keys, CHECK.fetch(connection, keys), strict=True):
@@ -92,7 +93,8 @@ class SqliteWork:
         return await self._access.write(write)
 
     _LIST_EXPIRED: Final = """
-        SELECT r.id, j.stage_id, j.generation, j.item, j.epoch, j.attempt, j.max_attempts, j.worker, j.status
+        SELECT r.id, j.stage_id, j.generation, j.turn, j.item, j.epoch, j.attempt, j.max_attempts, j.worker, j.status,
+            j.guarded
         FROM job j INDEXED BY job_lease JOIN run r ON r.n = j.run
         WHERE j.lease_until <= ?
         ORDER BY j.lease_until LIMIT ?"""
@@ -136,6 +138,6 @@ class SqliteWork:
 
         def read(connection: sqlite3.Connection, now: int) -> timedelta | None:
             (at,) = connection.execute(self._NEXT_DUE).fetchone()
-            return None if at is None else rows.duration(max(at - now, 0))
+            return None if at is None else encoding.duration(max(at - now, 0))
 
         return await self._access.read(read)

@@ -19,11 +19,14 @@ from holdfast.ports.outbox import Delivery
 from holdfast.ports.queries import RunFilter
 from holdfast_adapters.sqlite import (
     SqlitePersistence,
+    found,
     granting,
     journal,
     outbox,
     queries,
+    rare,
     snapshots,
+    waits,
     wave,
     work,
     writes,
@@ -48,7 +51,19 @@ from holdfast_testing.contracts.samples import (
     wanted,
 )
 
-MODULES: Final[tuple[ModuleType, ...]] = (granting, journal, outbox, queries, snapshots, wave, work, writes)
+MODULES: Final[tuple[ModuleType, ...]] = (
+    found,
+    granting,
+    journal,
+    outbox,
+    queries,
+    rare,
+    snapshots,
+    waits,
+    wave,
+    work,
+    writes,
+)
 #: Answers for people and for doctor look at all live runs or all sinks, and may.
 FOR_PEOPLE: Final = {
     "queries.SqliteQueries._LIVE_VERSIONS",
@@ -76,8 +91,6 @@ def statements() -> Iterator[tuple[str, str]]:
                 if isinstance(text, str) and re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", text):
                     short = module.__name__.rpartition(".")[2]
                     yield f"{short}.{owner.__name__}.{name}" if owner is not module else f"{short}.{name}", text
-    for text in writes.CLOSE_RUN:
-        yield f"writes.CLOSE_RUN[{text}]", text
 
 
 ALL: Final = dict(statements())
@@ -120,7 +133,7 @@ def test_nothing_is_scanned_or_sorted(connection: sqlite3.Connection, name: str)
 
 def test_a_wave_takes_its_changes_in_order(connection: sqlite3.Connection) -> None:
     """The rows of a wave come in the order of its change-sets: they are the outer loop, the joins are look-ups."""
-    lines = plan(connection, wave.CHECK.text(2))
+    lines = plan(connection, found.CHECK.text(2))
     tables = [line for line in lines if not line.startswith(("CO-ROUTINE", "MATERIALIZE", "SCAN 2"))]
     assert [line.split()[:2] for line in tables] == [["SCAN", "v"], ["SEARCH", "r"], ["SEARCH", "j"]], lines
 

@@ -1,13 +1,14 @@
-"""Judging many change-sets together gives what judging them one by one gives."""
+"""Judging many change-sets together gives what judging them one by one gives, and what the memory store gives."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import pytest
@@ -15,45 +16,72 @@ import pytest
 from holdfast.change import (
     PENDING,
     ZERO,
-    Arrival,
     Change,
     Committed,
     Fence,
     Finish,
     Grant,
+    NewGate,
+    NewItems,
     NewJob,
+    NewToken,
+    Park,
     Refusal,
     Requeue,
     Require,
+    Reservation,
+    Resolution,
+    Rule,
+    RunPatch,
     Step,
+    Supersede,
     Suspend,
 )
 from holdfast.driving import run_sync
-from holdfast.entities.run import LIVE_RUN, RunStatus
-from holdfast.entities.stage import StageStatus
+from holdfast.entities.run import FORWARD_RUN, LIVE_RUN, RunStatus
+from holdfast.entities.stage import Lease, StageStatus
+from holdfast.entities.timer import Timer
+from holdfast.entities.wait import WaitStatus
+from holdfast.events import EventType, NewEvent
+from holdfast.ports.persistence import Persistence
+from holdfast_adapters.memory import MemoryPersistence
 from holdfast_adapters.sqlite import SqlitePersistence
 from holdfast_testing.clock import FakeClock
 from holdfast_testing.contracts.samples import (
     TTL,
+    answered,
     artifact,
     commit,
     created,
     deadline,
     ended,
     everything,
+    expired,
+    header,
     job,
     key,
+    moved,
+    new_wait,
     noted,
     operation,
     payload,
+    reach,
     ready_event,
     rerun,
+    rules,
     run_id,
+    scope,
+    sent,
     started,
 )
 
 RUNS: Final = (1, 2, 3)
 STAGES: Final = ("a", "b", "c", "d", "e", "f", "g", "h")
+NAMES: Final = ("w", "x", "y")
+#: Runs that are created on the way, and those of them that have a parent.
+LATER: Final = range(10, 15)
+CHILDREN: Final = range(20, 26)
+GOING: Final = Require(statuses=frozenset({RunStatus.RUNNING, RunStatus.WAITING}))
 
 
 def granted(stage_id: str, *, run: int, item: int = 0) -> NewJob:
@@ -71,40 +99,152 @@ class Fancy:
     def changes(self, length: int) -> list[Change]:
         """Return *length* change-sets, the first of them giving the others something to meet over."""
         first = [change for run in RUNS for change in (created(run), self._started(run))]
+        return first + self.more(length)
+
+    def more(self, length: int) -> list[Change]:
+        """Return *length* change-sets on runs that may be there already."""
         makers = (
             *(self._finished,) * 10,
+            *(self._parked, self._answered) * 5,
             *(self._requeued, self._suspended, self._noted, self._fired, self._recorded, self._created) * 2,
-            *(self._ended, self._rerun, self._rerun, self._started, self._told),
+            *(self._waiting, self._sent, self._reserved, self._patched, self._child, self._paused, self._unpaused) * 2,
+            *(self._ended, self._rerun, self._rerun, self._started, self._told, self._mapped, self._compensated),
+            *(self._superseded, self._let_go),
         )
-        return first + [self._random.choice(makers)(self._random.choice(RUNS)) for _ in range(length)]
+        return [self._random.choice(makers)(self._run()) for _ in range(length)]
+
+    def _run(self) -> int:
+        return self._random.choice(RUNS if self._random.random() < 0.9 else CHILDREN)
 
     def _started(self, run: int) -> Change:
         return started(run, jobs=[granted(stage, run=run) for stage in STAGES], timers=[deadline(delay=ZERO)])
 
     def _fence(self, run: int) -> Fence:
-        return Fence(key=key(self._random.choice(STAGES), run=run), epoch=self._random.choice((1, 1, 1, 1, 2)))
+        return Fence(key=key(self._random.choice(STAGES), run=run), epoch=self._random.choice((1, 1, 1, 1, 2, 3)))
 
-    def _arrival(self, run: int) -> Arrival:
-        """Return an arrival whose gate makes a job, or ends the run."""
-        new = granted("next", run=run, item=next(self._numbers))
+    def _new(self, run: int) -> NewJob:
+        return granted("next", run=run, item=next(self._numbers))
+
+    def _rule(self, run: int) -> Rule:
+        """Return a rule whose gate makes a job, skips one, or ends the run."""
+        new = self._new(run)
         goes_on = Step(jobs=(new,), events=(ready_event(new.key),))
+        passes = Step(skips=(key("skip", run=run, item=next(self._numbers)),), cancels=("deadline",))
+        fails = ended(run, status=RunStatus.FAILED).step
         ends = ended(run, status=RunStatus.COMPLETED, output_of=("a",)).step
-        name, step = self._random.choice((("g", goes_on), ("h", goes_on), ("end", ends)))
-        return Arrival(gate=name, generation=1, arity=2, step=step)
+        name, opens = self._random.choice((("g", goes_on), ("h", goes_on), ("end", ends)))
+        need = 1 if name == "h" else None
+        return Rule(
+            gate=name,
+            generation=1,
+            turn=self._random.randrange(3),
+            arity=3,
+            need=need,
+            tolerate=1,
+            opens=opens,
+            skips=passes,
+            fails=fails,
+        )
 
     def _finished(self, run: int) -> Change:
-        settle = Finish(status=StageStatus.COMPLETED, output=payload(f'"{next(self._numbers)}"'))
-        arrivals = tuple(self._arrival(run) for _ in range(1 + self._random.randrange(2)))
-        return Change(run_id=run_id(run), fence=self._fence(run), settle=settle, arrivals=arrivals)
+        status = self._random.choice((StageStatus.COMPLETED,) * 4 + (StageStatus.FAILED,))
+        settle = Finish(status=status, output=payload(f'"{next(self._numbers)}"'), edge="a -> b")
+        given = [self._rule(run) for _ in range(1 + self._random.randrange(2))]
+        # A rule of its own for each gate of the change-set.
+        given = list({(rule.gate, rule.turn): rule for rule in given}.values())
+        resolutions = (Resolution.TAKEN,) * 4 + (Resolution.SKIPPED, Resolution.FAILED)
+        arrivals = tuple(reach(rule, self._random.choice(resolutions), source="a") for rule in given)
+        if self._random.random() < 0.3:
+            # What opens leads to another gate.
+            last = self._rule(run)
+            if all((last.gate, last.turn) != (rule.gate, rule.turn) for rule in given):
+                step = attrs.evolve(given[0].opens, arrivals=(reach(last, source="b"),))
+                given = [attrs.evolve(given[0], opens=step), *given[1:], last]
+        step = Step(arrivals=arrivals)
+        return Change(run_id=run_id(run), fence=self._fence(run), settle=settle, step=step, rules=rules(*given))
 
     def _requeued(self, run: int) -> Change:
-        expired = self._random.random() < 0.3
-        fence = attrs.evolve(self._fence(run), expired=expired)
+        late = self._random.random() < 0.3
+        fence = attrs.evolve(self._fence(run), expired=late)
         return Change(run_id=run_id(run), fence=fence, settle=Requeue(delay=ZERO, attempt=self._random.randrange(3)))
 
     def _suspended(self, run: int) -> Change:
         settle = Suspend(state=payload("1"), delay=ZERO, give_up_after=timedelta(hours=1))
         return Change(run_id=run_id(run), fence=self._fence(run), settle=settle)
+
+    def _parked(self, run: int) -> Change:
+        names = self._random.sample(NAMES, 1 + self._random.randrange(2))
+        fence = self._fence(run)
+        anew = self._random.random() < 0.3
+        settle = Park(waits=tuple(attrs.evolve(new_wait(name, timeout=TTL), anew=anew) for name in names))
+        told = tuple(NewEvent(type=EventType.STAGE_WAITING, key=fence.key, data={"name": name}) for name in names)
+        return Change(run_id=run_id(run), fence=fence, settle=settle, step=Step(events=told))
+
+    def _answered(self, run: int) -> Change:
+        at, name = key(self._random.choice(STAGES), run=run), self._random.choice(NAMES)
+        if self._random.random() < 0.3:
+            return expired(name, at=at)
+        return answered(name, at=at, text=str(next(self._numbers)))
+
+    def _waiting(self, run: int) -> Change:
+        """Return a change-set that makes a job which begins with a wait."""
+        new = attrs.evolve(self._new(run), waits=(new_wait(self._random.choice(NAMES)),), via=("a", "b"), depth=4)
+        return Change(run_id=run_id(run), step=Step(jobs=(new,), events=(ready_event(new.key),)))
+
+    def _sent(self, run: int) -> Change:
+        return sent(self._random.choice(NAMES), number=run, text=str(next(self._numbers)))
+
+    def _reserved(self, run: int) -> Change:
+        fence = self._fence(run)
+        reservation = Reservation(scope=scope(self._random.choice(("k", "l"))), fingerprint="f" * 64)
+        change = attrs.evolve(noted(run), fence=fence, reservation=reservation)
+        if self._random.random() < 0.3:
+            output = payload(str(next(self._numbers)))
+            kept = attrs.evolve(reservation, output=output)
+            settle = Finish(status=StageStatus.COMPLETED, output=output)
+            return attrs.evolve(change, settle=settle, reservation=kept)
+        return change
+
+    def _patched(self, run: int) -> Change:
+        patch = {self._random.choice(NAMES): {"n": self._random.choice((None, next(self._numbers)))}}
+        token = NewToken(hash=f"{next(self._numbers):064x}", name="w", lifetime=TTL)
+        return attrs.evolve(noted(run), patch=patch, tokens=(token,))
+
+    def _mapped(self, run: int) -> Change:
+        first = key("m", run=run, turn=next(self._numbers))
+        gate = NewGate(gate="map", generation=1, turn=first.turn, arity=2)
+        items = NewItems(key=first, payloads=(payload("1"), payload("2")))
+        return Change(run_id=run_id(run), step=Step(gates=(gate,), items=items))
+
+    def _child(self, run: int) -> Change:
+        number = self._random.choice(CHILDREN)
+        head = attrs.evolve(header(number), parent_id=run_id(run))
+        return created(number, head=head)
+
+    def _paused(self, run: int) -> Change:
+        step = Step(run=RunPatch(status=RunStatus.PAUSED), jobs=(self._new(run),))
+        return Change(run_id=run_id(run), require=GOING, step=step)
+
+    def _unpaused(self, run: int) -> Change:
+        require = Require(statuses=frozenset({RunStatus.PAUSED}))
+        return moved(run, status=RunStatus.RUNNING, require=require)
+
+    def _compensated(self, run: int) -> Change:
+        step = Step(
+            run=RunPatch(status=RunStatus.COMPENSATING),
+            jobs=(self._new(run), attrs.evolve(self._new(run), waits=(new_wait("w"),))),
+            timers=(deadline("undo"),),
+        )
+        return Change(run_id=run_id(run), require=Require(statuses=FORWARD_RUN), step=step)
+
+    def _superseded(self, run: int) -> Change:
+        stage, completed = self._random.choice(STAGES), self._random.random() < 0.5
+        skip = key(stage, run=run, generation=1_000 + next(self._numbers))
+        supersede = (Supersede(stage_id=stage, from_turn=self._random.randrange(2), completed=completed),)
+        return attrs.evolve(noted(run), supersede=supersede, step=Step(skips=(skip,)))
+
+    def _let_go(self, run: int) -> Change:
+        return moved(run, status=RunStatus.PENDING, require=PENDING)
 
     def _noted(self, run: int) -> Change:
         version = self._random.choice((None, None, 2, 4, 6, 8))
@@ -115,7 +255,8 @@ class Fancy:
 
     def _fired(self, run: int) -> Change:
         timers = (deadline(delay=ZERO),) if self._random.random() < 0.5 else ()
-        return Change(run_id=run_id(run), fired="deadline", step=Step(timers=timers))
+        cancels = ("deadline",) if self._random.random() < 0.3 else ()
+        return Change(run_id=run_id(run), fired="deadline", step=Step(timers=timers, cancels=cancels))
 
     def _recorded(self, run: int) -> Change:
         name = self._random.choice(("x", "y", "z"))
@@ -123,8 +264,11 @@ class Fancy:
         return attrs.evolve(noted(run), operations=(operation(name),), artifacts=(made,))
 
     def _created(self, run: int) -> Change:
-        number = 10 + self._random.randrange(5) if self._random.random() < 0.8 else run
-        return attrs.evolve(created(number), operations=(operation(f"create {number % 3}"),))
+        number = self._random.choice(LATER) if self._random.random() < 0.8 else run
+        change = created(number)
+        assert change.create is not None
+        new = attrs.evolve(change.create, held=number % 2 == 0, state={"w": {"made": number}})
+        return attrs.evolve(change, create=new, operations=(operation(f"create {number % 3}"),))
 
     def _ended(self, run: int) -> Change:
         return ended(run, status=self._random.choice((RunStatus.CANCELLED, RunStatus.FAILED)))
@@ -145,30 +289,90 @@ def open_store(tmp_path: Path, clock: FakeClock) -> Callable[[str], SqlitePersis
     return opened
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_together_is_as_good_as_one_by_one(open_store: Callable[[str], SqlitePersistence], seed: int) -> None:
+@pytest.mark.parametrize("seed", range(60))
+def test_together_is_as_good_as_one_by_one(
+    open_store: Callable[[str], SqlitePersistence], clock: FakeClock, seed: int
+) -> None:
     """The same change-sets in one call and in a call each have the same outcomes and leave the same behind."""
-    changes = Fancy(seed).changes(60)
-    together, apart = open_store("together"), open_store("apart")
-    at_once = commit(together, *changes)
-    in_turn = [outcome for change in changes for outcome in commit(apart, change)]
-    assert [told(outcome) for outcome in at_once] == [told(outcome) for outcome in in_turn]
-    numbers = (*RUNS, *range(10, 15))
-    assert everything(together, *numbers) == everything(apart, *numbers)
+    fancy = Fancy(seed)
+    together, apart, memory = open_store("together"), open_store("apart"), MemoryPersistence(clock=clock)
+    run_sync(memory.open())
+    for changes in (fancy.changes(60), fancy.more(40), fancy.more(40)):
+        at_once = commit(together, *changes)
+        in_turn = [outcome for change in changes for outcome in commit(apart, change)]
+        assert [told(outcome) for outcome in at_once] == [told(outcome) for outcome in in_turn]
+        modelled = [outcome for change in changes for outcome in commit(memory, change)]
+        assert [plain(outcome) for outcome in at_once] == [plain(outcome) for outcome in modelled]
+        numbers = (*RUNS, *LATER, *CHILDREN)
+        found = untied(everything(together, *numbers))
+        assert found == untied(everything(apart, *numbers))
+        assert found == untied(everything(memory, *numbers))
+        counters_hold(together)
+        clock.advance("1s")
+        assert took(together) == took(apart) == took(memory)
     run_sync(together.close())
     run_sync(apart.close())
 
 
+def counters_hold(store: SqlitePersistence) -> None:
+    """Assert that the numbers of jobs that runs keep are those of their rows, and that each job is in one place."""
+
+    def read(connection: sqlite3.Connection, _: int) -> Sequence[object]:
+        return [
+            *connection.execute("""
+                SELECT r.id, r.active, r.waiting FROM run r
+                WHERE r.active <> (SELECT count(*) FROM job j WHERE j.run = r.n AND j.status <> 'WAITING')
+                    OR r.waiting <> (SELECT count(*) FROM job j WHERE j.run = r.n AND j.status = 'WAITING')"""),
+            *connection.execute("""
+                SELECT j.* FROM job j JOIN run r ON r.n = j.run
+                WHERE (j.due_at IS NOT NULL) + (j.held_due_at IS NOT NULL) + (j.lease_until IS NOT NULL)
+                        <> (j.status <> 'WAITING')
+                    OR (j.held_due_at IS NOT NULL AND r.status <> 'PAUSED')
+                    OR (j.due_at IS NOT NULL AND r.status = 'PAUSED')"""),
+        ]
+
+    assert run_sync(store._access.read(read)) == []
+
+
 def test_the_change_sets_meet(open_store: Callable[[str], SqlitePersistence]) -> None:
     """The change-sets of the test above are accepted and refused in every way there is."""
-    store = open_store("store")
-    outcomes = commit(store, *Fancy(1).changes(60))
-    kinds = {type(outcome).__name__ for outcome in outcomes}
-    assert kinds >= {"Committed", "Duplicate", "LeaseLost", "StaleVersion"}
-    assert any(isinstance(outcome, Committed) and outcome.opened for outcome in outcomes)
-    run_sync(store.close())
+    seen: set[object] = set()
+    for seed in range(8):
+        store = open_store(f"store{seed}")
+        outcomes = commit(store, *Fancy(seed).changes(100))
+        seen |= {type(outcome).__name__ for outcome in outcomes}
+        seen |= {"opened" for outcome in outcomes if isinstance(outcome, Committed) and outcome.steps}
+        seen |= {"paused" for outcome in outcomes if isinstance(outcome, Committed) and outcome.paused}
+        seen |= {wait.status for run in RUNS for wait in run_sync(store.list_run_waits(run_id(run), limit=1_000))}
+        run_sync(store.close())
+    assert seen >= {"Committed", "Duplicate", "Held", "LeaseLost", "StaleVersion", "opened", "paused", *WaitStatus}
+
+
+def untied(found: Any) -> object:
+    """Return what a store tells with leases, timers and orphans in an order that does not depend on the store.
+
+    Those of one instant may come in any order.
+    """
+    runs, pending, leases, timers, due, orphans, *more = found
+    leases = sorted(leases, key=lambda lease: lease.key)
+    return (runs, pending, leases, sorted(timers, key=_timer), due, sorted(orphans), *more)
+
+
+def _timer(timer: Timer) -> tuple[str, str]:
+    return (timer.run_id, timer.id)
+
+
+def took(store: Persistence) -> Sequence[Lease | None]:
+    """Lease every job that is due, one after the other in order of key, and return the leases."""
+    keys = [stage.key for run in RUNS for stage in run_sync(store.list_stages(run_id(run))) if not stage.finished_at]
+    return [run_sync(store.lease_one(at, worker="w1", ttl=TTL)) for at in sorted(keys)]
 
 
 def told(outcome: Committed | Refusal) -> object:
     """Return an outcome as something that can be compared: errors are equal when they say the same."""
     return (type(outcome), str(outcome)) if isinstance(outcome, Exception) else outcome
+
+
+def plain(outcome: Committed | Refusal) -> object:
+    """Return an outcome as something that can be compared between stores, which may word their errors differently."""
+    return type(outcome) if isinstance(outcome, Exception) else outcome

@@ -29,11 +29,22 @@ CREATE TABLE run (
     started_at INTEGER,
     finished_at INTEGER,
     output_of TEXT,
-    failure TEXT
+    failure TEXT,
+    -- Live jobs that are WAITING, and all others; whether the run is WAITING follows from them.
+    waiting INTEGER NOT NULL DEFAULT 0,
+    active INTEGER NOT NULL DEFAULT 0,
+    -- What its end has to look for besides jobs, timers and gates: 1 for waits, 2 for keys, added up.
+    holds INTEGER NOT NULL DEFAULT 0,
+    -- Whether it may not be admitted yet.
+    held INTEGER NOT NULL DEFAULT 0,
+    -- The id of the run that started it.
+    parent TEXT
 ) STRICT;
 CREATE INDEX run_status ON run (status, id);
 CREATE INDEX run_workflow ON run (workflow_id, id);
-CREATE INDEX run_pending ON run (workflow_id, workflow_version, priority DESC, created_at, id) WHERE status = 'PENDING';
+CREATE INDEX run_parent ON run (parent, id) WHERE parent IS NOT NULL;
+CREATE INDEX run_pending ON run (workflow_id, workflow_version, priority DESC, created_at, id)
+WHERE status = 'PENDING' AND held = 0;
 CREATE INDEX run_undelivered ON run (undelivered) WHERE undelivered IS NOT NULL;
 
 -- What never changes of a run, kept apart so that the rows every step updates stay small.
@@ -45,16 +56,25 @@ CREATE TABLE run_payload (
     input_digest TEXT NOT NULL,
     input_size INTEGER NOT NULL,
     input_blob TEXT,
-    config TEXT NOT NULL
+    config TEXT NOT NULL,
+    compensates INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX run_payload_key ON run_payload (idempotency_key) WHERE idempotency_key IS NOT NULL;
 
+-- The state that patches are merged into, as a JSON object; there is no row for an empty one.
+CREATE TABLE state (
+    run INTEGER PRIMARY KEY,
+    text TEXT NOT NULL
+) STRICT;
+
 -- Live stage instances only, so the table is as large as the work in progress. `due_at` is set while a job may be
--- claimed and `lease_until` while it is leased: exactly one of the two.
+-- claimed, `held_due_at` in its place while the run is PAUSED, and `lease_until` while it is leased: exactly one of the
+-- three, and none of them for a job that is WAITING.
 CREATE TABLE job (
     run INTEGER NOT NULL,
     stage_id TEXT NOT NULL,
     generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
     item INTEGER NOT NULL,
     status TEXT NOT NULL,
     workflow_id TEXT NOT NULL,
@@ -62,6 +82,7 @@ CREATE TABLE job (
     queue TEXT NOT NULL,
     priority INTEGER NOT NULL,
     due_at INTEGER,
+    held_due_at INTEGER,
     epoch INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     max_attempts INTEGER NOT NULL,
@@ -74,7 +95,12 @@ CREATE TABLE job (
     failure TEXT,
     -- Epochs whose lease ended without a settlement by its holder, as a JSON array; NULL for none.
     lost TEXT,
-    PRIMARY KEY (run, stage_id, generation, item)
+    -- The stages whose taken edges led here, as a JSON array; NULL for none.
+    via TEXT,
+    depth INTEGER NOT NULL,
+    origin INTEGER NOT NULL,
+    guarded INTEGER NOT NULL,
+    PRIMARY KEY (run, stage_id, generation, turn, item)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX job_claim ON job (workflow_id, workflow_version, queue, status, priority DESC, due_at)
 WHERE due_at IS NOT NULL;
@@ -86,6 +112,7 @@ CREATE TABLE stage (
     run INTEGER NOT NULL,
     stage_id TEXT NOT NULL,
     generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
     item INTEGER NOT NULL,
     status TEXT NOT NULL,
     attempt INTEGER NOT NULL,
@@ -101,9 +128,13 @@ CREATE TABLE stage (
     finished_at INTEGER NOT NULL,
     metrics TEXT,
     lost TEXT,
+    edge TEXT,
+    via TEXT,
+    depth INTEGER NOT NULL,
+    origin INTEGER NOT NULL,
     superseded INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE UNIQUE INDEX stage_key ON stage (run, stage_id, generation, item);
+CREATE UNIQUE INDEX stage_key ON stage (run, stage_id, generation, turn, item);
 
 CREATE TABLE event (
     run INTEGER NOT NULL,
@@ -112,19 +143,41 @@ CREATE TABLE event (
     at INTEGER NOT NULL,
     stage_id TEXT,
     generation INTEGER,
+    turn INTEGER,
     item INTEGER,
     data TEXT,
     PRIMARY KEY (run, number)
 ) STRICT, WITHOUT ROWID;
 
--- Arrivals at gates of more than one source; the gate is open once `count` has reached `arity`.
+-- Gates that have heard of an edge or were made with their number; `done` once they have opened, been skipped or failed.
 CREATE TABLE gate (
     run INTEGER NOT NULL,
     gate TEXT NOT NULL,
     generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
     arity INTEGER NOT NULL,
-    count INTEGER NOT NULL,
-    PRIMARY KEY (run, gate, generation)
+    tolerate INTEGER NOT NULL,
+    resolved INTEGER NOT NULL,
+    taken INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    -- The stages of the taken edges in the order of arrival, as a JSON array; NULL for none.
+    sources TEXT,
+    done INTEGER NOT NULL,
+    PRIMARY KEY (run, gate, generation, turn)
+) STRICT, WITHOUT ROWID;
+
+-- The inputs of the instances of maps.
+CREATE TABLE item (
+    run INTEGER NOT NULL,
+    stage_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    text TEXT,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    blob TEXT,
+    PRIMARY KEY (run, stage_id, generation, turn, item)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE timer (
@@ -135,6 +188,73 @@ CREATE TABLE timer (
     PRIMARY KEY (run, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX timer_due ON timer (due_at);
+
+-- Waits in the order in which they were opened. They stay when they are answered or closed.
+CREATE TABLE wait (
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    stage_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    status TEXT NOT NULL,
+    text TEXT,
+    digest TEXT,
+    size INTEGER,
+    blob TEXT,
+    reason TEXT NOT NULL,
+    actor TEXT,
+    opened_at INTEGER NOT NULL,
+    due_at INTEGER
+) STRICT;
+-- The generation comes late, so that the waits of one instance and of those it retries stand together.
+CREATE UNIQUE INDEX wait_key ON wait (run, stage_id, turn, item, generation, name);
+CREATE INDEX wait_run ON wait (run);
+CREATE INDEX wait_name ON wait (run, name) WHERE status <> 'CLOSED';
+CREATE INDEX wait_open ON wait (run) WHERE status = 'OPEN';
+
+-- Payloads whose wait is not open yet.
+CREATE TABLE message (
+    run INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    text TEXT,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    blob TEXT,
+    actor TEXT,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (run, name)
+) STRICT, WITHOUT ROWID;
+
+-- Rights to answer a wait, by the SHA-256 of the token.
+CREATE TABLE token (
+    hash TEXT PRIMARY KEY,
+    run INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Results by key, shared by the runs of a workflow and tenant. The digest is NULL while the holder is at work.
+CREATE TABLE keyed (
+    tenant TEXT NOT NULL,
+    workflow_id TEXT NOT NULL,
+    stage_id TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    holder TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    text TEXT,
+    digest TEXT,
+    size INTEGER,
+    blob TEXT,
+    PRIMARY KEY (tenant, workflow_id, stage_id, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX keyed_holder ON keyed (run, holder, generation, turn, item) WHERE digest IS NULL;
 
 CREATE TABLE operation (
     tenant TEXT NOT NULL,
@@ -163,13 +283,14 @@ CREATE TABLE checkpoint (
     run INTEGER NOT NULL,
     stage_id TEXT NOT NULL,
     generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
     item INTEGER NOT NULL,
     name TEXT NOT NULL,
     text TEXT,
     digest TEXT NOT NULL,
     size INTEGER NOT NULL,
     blob TEXT,
-    PRIMARY KEY (run, stage_id, generation, item, name)
+    PRIMARY KEY (run, stage_id, generation, turn, item, name)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE annotation (
@@ -179,6 +300,7 @@ CREATE TABLE annotation (
     value TEXT NOT NULL,
     stage_id TEXT,
     generation INTEGER,
+    turn INTEGER,
     item INTEGER,
     attempt INTEGER,
     actor TEXT,
@@ -191,6 +313,7 @@ CREATE TABLE log (
     run INTEGER NOT NULL,
     stage_id TEXT NOT NULL,
     generation INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
     item INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     level TEXT NOT NULL,
@@ -224,10 +347,11 @@ CREATE TABLE stream (
 CREATE INDEX stream_due ON stream (sink, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX stream_parked ON stream (sink, run) WHERE parked = 1;
 
--- Live runs that nothing will ever advance: empty at all times.
+-- Runs under way that nothing will ever advance: empty at all times.
 CREATE VIEW orphan_runs AS
 SELECT run.id
 FROM run
-WHERE run.status IN ('RUNNING', 'WAITING')
-    AND NOT EXISTS (SELECT 1 FROM job WHERE job.run = run.n)
-    AND NOT EXISTS (SELECT 1 FROM timer WHERE timer.run = run.n);
+WHERE run.status IN ('RUNNING', 'WAITING', 'PAUSED', 'COMPENSATING')
+    AND NOT EXISTS (SELECT 1 FROM job WHERE job.run = run.n AND job.status <> 'WAITING')
+    AND NOT EXISTS (SELECT 1 FROM timer WHERE timer.run = run.n)
+    AND NOT EXISTS (SELECT 1 FROM wait WHERE wait.run = run.n AND wait.status = 'OPEN');
