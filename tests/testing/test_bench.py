@@ -35,6 +35,9 @@ TINY: Final = Sizes(
     short_stages=2,
     short_runs=2,
     finished_runs=3,
+    long_items=4,
+    short_items=2,
+    short_maps=1,
     starts=2,
     start_pause_seconds=0.001,
     idle_seconds=0.02,
@@ -91,6 +94,8 @@ def test_figures_and_ratios_have_their_names(places: tuple[Place, ...]) -> None:
         ("sqlite", "length"): {"long_to_short"},
         ("memory", "history"): {"empty_to_full"},
         ("sqlite", "history"): {"empty_to_full"},
+        ("memory", "map"): {"long_to_short"},
+        ("sqlite", "map"): {"long_to_short", "grown_megabytes"},
     }
     assert set(results["sqlite", "throughput"]["ratios"]) == {"bare_stages_of_cpu", "batched_rows"}
     assert set(results["memory", "latency"]["ratios"]) == set()

@@ -57,3 +57,19 @@ def _pass_on(name: str) -> Stage[int, int]:
         return value
 
     return pass_on
+
+
+def mapped(workflow_id: str, *, limit: int, finish: FinishLine) -> Flow[Any, Any]:
+    """Return a workflow that makes a list as long as its input says and maps a stage over it, *limit* at a time."""
+
+    @stage(name="count")
+    async def count(items: int) -> list[int]:
+        return list(range(items))
+
+    @stage(name="sum")
+    async def total(values: list[int]) -> int:
+        finish.arrive()
+        return len(values)
+
+    made: Flow[Any, Any] = workflow(workflow_id, input=int).pipe(count).map(_pass_on("item"), limit=limit).pipe(total)
+    return made

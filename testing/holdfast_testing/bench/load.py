@@ -81,10 +81,12 @@ class Opening(Generic[Opened]):
     concurrency: int
 
     @asynccontextmanager
-    async def site(self, store: str, *, stages: int) -> AsyncGenerator[Site, None]:
-        """Open the store *store* with a workflow of *stages* stages."""
+    async def site(
+        self, store: str, *, stages: int, make: Callable[[FinishLine], Flow[Any, Any]] | None = None
+    ) -> AsyncGenerator[Site, None]:
+        """Open the store *store* with a workflow of *stages* stages in a row, or with the one that *make* gives."""
         finish = FinishLine()
-        flow = line(f"line{stages}", stages=stages, finish=finish)
+        flow = line(f"line{stages}", stages=stages, finish=finish) if make is None else make(finish)
         async with self.open_store(store, registry=Registry([flow]), concurrency=self.concurrency) as opened:
             yield Site(
                 opened=opened,

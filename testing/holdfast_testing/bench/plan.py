@@ -29,6 +29,10 @@ class Sizes:
     short_runs: int = 20
     #: Finished runs in the store beside which throughput is measured again.
     finished_runs: int = 100_000
+    #: Items of the long map, and of the short ones that it is compared with.
+    long_items: int = 100_000
+    short_items: int = 1_000
+    short_maps: int = 5
     #: Runs that are created one by one while nothing else is to do.
     starts: int = 100
     #: Pause before each of them.
@@ -54,6 +58,9 @@ QUICK: Final = Sizes(
     long_stages=200,
     short_runs=5,
     finished_runs=5_000,
+    long_items=2_000,
+    short_items=200,
+    short_maps=2,
     starts=10,
     idle_seconds=1.0,
     settle_seconds=0.2,

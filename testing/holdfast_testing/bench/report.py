@@ -40,6 +40,8 @@ AIMS: Final = (
     Aim(scenario="latency", store="sqlite", figure="bare_commits", at_most=1.5),
     *(Aim(scenario="length", store=store, figure="long_to_short", at_most=1.3) for store in ("memory", "sqlite")),
     *(Aim(scenario="history", store=store, figure="empty_to_full", at_most=1.3) for store in ("memory", "sqlite")),
+    *(Aim(scenario="map", store=store, figure="long_to_short", at_most=1.5) for store in ("memory", "sqlite")),
+    Aim(scenario="map", store="sqlite", figure="grown_megabytes", at_most=100),
 )
 
 

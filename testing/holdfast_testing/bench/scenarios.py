@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
+from os import sysconf
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
 
+from holdfast.authoring.flow import Flow
 from holdfast.entities.run import Run
 from holdfast.events import EventType
 from holdfast.ports.persistence import Persistence
 from holdfast_testing.bench.counting import counted_calls
 from holdfast_testing.bench.filling import fill
-from holdfast_testing.bench.flows import FinishLine, line
+from holdfast_testing.bench.flows import FinishLine, line, mapped
 from holdfast_testing.bench.load import Opening, Site, carry
 from holdfast_testing.bench.numbers import median, percentile
 from holdfast_testing.bench.plan import Place, Sizes
@@ -156,6 +160,38 @@ async def idle(given: Round) -> Figures:
     return Figures(values={"cpu_percent": cpu / seconds * 100, "queries_per_second": number / seconds}, ratios={})
 
 
+async def mapping(given: Round) -> Figures:
+    """Measure whether an item of a long map takes longer than one of a short map, and how much memory it takes."""
+    sizes, limit = given.sizes, given.opening.concurrency
+    make = partial(_map, limit=limit)
+    with given.place.fresh() as store:
+        async with given.opening.site(store, stages=1, make=make) as site, site.working():
+            runs = [await _one_run(site, sizes.short_items) for _ in range(sizes.short_maps)]
+    short = [_stage_time(run, sizes.short_items) for run in runs]
+    with given.place.fresh() as store:
+        async with given.opening.site(store, stages=1, make=make) as site, site.working():
+            before = resident_bytes()
+            long = _stage_time(await _one_run(site, sizes.long_items), sizes.long_items)
+            grown = max(resident_bytes() - before, 0)
+    return Figures(
+        values={"short_item_us": median(short), "long_item_us": long, "grown_megabytes": grown / 1e6},
+        ratios={"long_to_short": long / median(short)},
+    )
+
+
+def _map(finish: FinishLine, *, limit: int) -> Flow[Any, Any]:
+    return mapped("mapped", limit=limit, finish=finish)
+
+
+def resident_bytes() -> int:
+    """Return the memory that the process holds, 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * sysconf("SC_PAGE_SIZE")
+
+
 Scenario = Callable[[Round], Awaitable[Figures]]
 
 #: By name, in the order in which they are measured.
@@ -165,15 +201,16 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "latency": latency,
         "length": length,
         "history": history,
+        "map": mapping,
         "start": start,
         "idle": idle,
     }
 )
 
 
-async def _one_run(site: Site) -> Run:
+async def _one_run(site: Site, number: int = 0) -> Run:
     site.finish.expect(1)
-    run_id = await site.create()
+    run_id = await site.create(number)
     await site.finish.wait()
     (run,) = await site.ended([run_id])
     return run

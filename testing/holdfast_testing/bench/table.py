@@ -10,7 +10,7 @@ from holdfast_testing.bench.profiling import Profile
 from holdfast_testing.bench.report import Report, Result
 
 #: The unit at the end of a figure's name, and how it is written.
-_UNITS: Final = {"_us": "μs", "_percent": "%", "_per_second": "/s"}
+_UNITS: Final = {"_us": "μs", "_percent": "%", "_megabytes": "MB", "_per_second": "/s"}
 
 Row = tuple[str, str, str, str, str]
 
@@ -46,7 +46,7 @@ def _results(report: Report) -> Iterator[Row]:
 def _shown(figure: str, value: float) -> tuple[str, str]:
     unit = next((unit for ending, unit in _UNITS.items() if figure.endswith(ending)), "×")
     number = f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
-    ending = next((ending for ending in ("_us", "_percent") if figure.endswith(ending)), "")
+    ending = next((ending for ending in ("_us", "_percent", "_megabytes") if figure.endswith(ending)), "")
     return figure.removesuffix(ending).replace("_", " "), f"{number} {unit}"
 
 

@@ -29,7 +29,7 @@ def bench(*, options: BenchOptions = _ALL, common: Common = DEFAULTS) -> int:
     """Measure the engine on this machine, next to what the machine itself can do.
 
     Files of its own are made in the folder of --store and removed; a store that is there is not touched. Without
-    --store it measures in memory too. Scenarios: throughput, latency, length, history, start, idle.
+    --store it measures in memory too. Scenarios: throughput, latency, length, history, map, start, idle.
     """
     from holdfast_hosts.cli.acts.bench import bench as act
 
