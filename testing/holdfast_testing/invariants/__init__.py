@@ -22,16 +22,26 @@ from holdfast_testing.invariants.of_commands import (
     same_key_same_run,
 )
 from holdfast_testing.invariants.of_events import events_arrive_in_order, every_event_arrives
+from holdfast_testing.invariants.of_graphs import (
+    joins_fire_once,
+    maps_keep_their_window,
+    nothing_taken_is_missing,
+    one_edge_is_taken,
+    skipped_never_execute,
+    stages_see_their_predecessors,
+)
+from holdfast_testing.invariants.of_keys import keyed_results_are_made_once
 from holdfast_testing.invariants.of_runs import (
     attempts_are_bounded,
     effect_keys_are_stable,
     generations_do_not_mix,
-    joins_fire_once,
+    held_back_begins_nothing,
     nothing_happens_after_the_end,
     one_output_that_never_changes,
-    stages_see_their_predecessors,
+    what_was_done_is_undone,
     workers_know_what_counts,
 )
+from holdfast_testing.invariants.of_waits import accepted_is_not_lost, nothing_is_early, waits_end_once
 from holdfast_testing.invariants.witness import observe, witnessed
 
 __all__ = [
@@ -51,13 +61,27 @@ _OF_RUNS = (
     one_output_that_never_changes,
     workers_know_what_counts,
     nothing_happens_after_the_end,
+    held_back_begins_nothing,
     attempts_are_bounded,
     stages_see_their_predecessors,
     joins_fire_once,
+    nothing_taken_is_missing,
+    one_edge_is_taken,
+    skipped_never_execute,
+    maps_keep_their_window,
     generations_do_not_mix,
     effect_keys_are_stable,
+    what_was_done_is_undone,
+    waits_end_once,
+    nothing_is_early,
 )
-_OF_COMMANDS = (same_key_same_run, retries_do_not_repeat, acknowledged_is_durable, outcomes_can_be_found_out)
+_OF_COMMANDS = (
+    same_key_same_run,
+    retries_do_not_repeat,
+    acknowledged_is_durable,
+    outcomes_can_be_found_out,
+    accepted_is_not_lost,
+)
 
 
 async def check_all(
@@ -80,6 +104,7 @@ async def check_all(
     books = await open_books(runs, ledger, persistence=persistence)
     for check in _OF_COMMANDS:
         found.extend(check(books))
+    found.extend(keyed_results_are_made_once(runs))
     found.extend(every_event_arrives(runs, ledger))
     found.extend(events_arrive_in_order(ledger))
     return found

@@ -7,15 +7,20 @@ from datetime import datetime
 
 import attrs
 
-from holdfast.change import Change, Committed, Refusal
+from holdfast.change import Change, Committed, Park, Refusal
 from holdfast.decide.derive import derive
 from holdfast.entities.definition import Definition
-from holdfast.entities.run import RUN_TRANSITIONS, Run, RunStatus
+from holdfast.entities.run import FORWARD_RUN, RUN_TRANSITIONS, Run, RunStatus
 from holdfast.entities.snapshot import RunSnapshot
 from holdfast.entities.stage import STAGE_TRANSITIONS, Lease, StageInstance, StageKey, StageStatus
+from holdfast.entities.timer import Timer
+from holdfast.entities.wait import WAIT_TRANSITIONS, WaitStatus
 from holdfast.events import fold
 from holdfast.ports.work import LeaseRef
 from holdfast_testing.invariants.ledger import Observation, Violation
+
+#: The statuses in which a stage instance may come to be.
+_NEW = frozenset({StageStatus.READY, StageStatus.RUNNING, StageStatus.WAITING, StageStatus.SKIPPED})
 
 #: A change-set of the run with what became of it.
 Deed = tuple[Change, Committed | Refusal]
@@ -36,6 +41,9 @@ class Move:
     leases: tuple[Lease, ...] = ()
     #: Leases that were extended.
     extended: tuple[LeaseRef, ...] = ()
+    #: Timers of the run that were due right before and right after the call, for change-sets that act on one.
+    due_before: frozenset[Timer] = frozenset()
+    due_after: frozenset[Timer] = frozenset()
 
     @property
     def committed(self) -> tuple[tuple[Change, Committed], ...]:
@@ -53,7 +61,7 @@ class Move:
 
 
 def check_move(move: Move, *, definition: Definition | None) -> list[Violation]:
-    """Return what *move* broke: I2, I3, I4, I5, I18, I20 and, of I25, that nothing is lacking."""
+    """Return what *move* broke: I2, I3, I4, I5, I18, I20, I21, I23 and, of I25, that nothing is lacking."""
     found = [violation for check in _CHECKS for violation in check(move)]
     if move.after is not None and definition is not None:
         found.extend(nothing_is_lacking(move.after, definition=definition))
@@ -89,7 +97,7 @@ def terminal_is_absorbing(move: Move) -> Iterator[Violation]:
     if move.before is None or move.after is None:
         return
     before, after = move.before.run, move.after.run
-    reruns = [change for change, _ in move.committed if change.step.run is not None and change.step.run.generation]
+    reruns = [change for change, _ in move.committed if _generation(change) is not None]
     # The version rises with every change-set, also with one that keeps an answer and nothing else.
     if before.status.is_terminal and before != attrs.evolve(after, version=before.version) and not reruns:
         yield broken(f"run {before.id}", f"it was {before.status.value} and was changed without a rerun: {after}")
@@ -122,7 +130,9 @@ def transitions_are_legal(move: Move) -> Iterator[Violation]:
     for key, now in move.after.stages.items():
         before = move.job_before(key)
         if before is None:
-            if now.status not in {StageStatus.READY, StageStatus.RUNNING}:
+            # What a change-set makes that closes its run is closed with it.
+            is_closed = now.status is StageStatus.CANCELLED and run.status not in FORWARD_RUN
+            if now.status not in _NEW and not is_closed:
                 yield broken(key, None, now.status)
         elif now.status is not before.status and now.status not in STAGE_TRANSITIONS[before.status]:
             yield broken(key, before.status, now.status)
@@ -203,6 +213,65 @@ def nothing_is_lacking(seen: Observation, *, definition: Definition) -> Iterator
         )
 
 
+def timers_act_once(move: Move) -> Iterator[Violation]:
+    """I21: a timer acts when its instant has come, and is consumed by that."""
+
+    def broken(timer_id: str, found: str) -> Violation:
+        subject = f"timer {timer_id} of run {move.run_id}"
+        return Violation(invariant="I21", promise="timers act once, never early", subject=subject, found=found)
+
+    for change, _ in move.committed:
+        if change.fired is None:
+            continue
+        was = [timer for timer in move.due_before if timer.id == change.fired]
+        if not was or was[0].due_at > move.at:
+            yield broken(change.fired, "it acted and was not due")
+        elif was[0] in move.due_after and change.fired not in {timer.id for timer in change.step.timers}:
+            yield broken(change.fired, "it acted and is still due")
+
+
+def waits_are_what_is_waited_for(move: Move) -> Iterator[Violation]:
+    """I23 and I25: a WAITING job has an OPEN wait, waits move as their table says, and none is OPEN in a closed run."""
+
+    def broken(invariant: str, subject: object, found: str) -> Violation:
+        promise = "a wait ends once" if invariant == "I23" else "every live run has something that advances it"
+        return Violation(invariant=invariant, promise=promise, subject=str(subject), found=found)
+
+    if move.after is None:
+        return
+    waits = move.after.waits
+    there = {key for (key, _), wait in waits.items() if wait.status is WaitStatus.OPEN}
+    for key, stage in move.after.stages.items():
+        if stage.status is StageStatus.WAITING and key not in there:
+            yield broken("I25", key, "it is WAITING and has no OPEN wait")
+        if stage.status in {StageStatus.FAILED, StageStatus.CANCELLED} and key in there:
+            yield broken("I23", key, f"it is {stage.status.value} and has an OPEN wait")
+    if move.after.run.status.is_terminal and there:
+        yield broken("I23", f"run {move.run_id}", "it has ended and has OPEN waits")
+    forgets = any(change.supersede for change, _ in move.committed)
+    for (key, name), was in () if move.before is None else move.before.waits.items():
+        now = waits.get((key, name))
+        anew = _opens_anew(move, key, name=name) and now is not None and now.status is WaitStatus.OPEN
+        forgotten = forgets and now is not None and now.status is WaitStatus.CLOSED
+        if was == now or anew or forgotten:
+            continue
+        if now is None or now.status not in WAIT_TRANSITIONS[was.status]:
+            yield broken("I23", f'wait "{name}" of {key}', f"it was {was} and is {now}")
+
+
+def _opens_anew(move: Move, key: StageKey, *, name: str) -> bool:
+    parked = [
+        change.settle.waits
+        for change, _ in move.committed
+        if isinstance(change.settle, Park) and change.fence is not None and change.fence.key == key
+    ]
+    return any(wait.anew and wait.name == name for waits in parked for wait in waits)
+
+
+def _generation(change: Change) -> int | None:
+    return None if change.step.run is None else change.step.run.generation
+
+
 def nobody_is_orphaned(run_ids: Sequence[str]) -> list[Violation]:
     """I25: the store's own list of runs that nothing will advance is empty."""
     return [
@@ -223,4 +292,6 @@ _CHECKS = (
     no_update_is_lost,
     events_agree_with_state,
     one_holder_at_a_time,
+    timers_act_once,
+    waits_are_what_is_waited_for,
 )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 
 import attrs
 
-from holdfast.codec import digest
 from holdfast.entities.definition import Definition
+from holdfast.entities.graph import Edge, Way
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import Run
 from holdfast.entities.stage import StageInstance, StageKey, StageStatus
@@ -25,6 +24,8 @@ from holdfast_testing.invariants.witness import observe
 _PAGE = 100
 
 RUN_ENDS = frozenset({EventType.RUN_COMPLETED, EventType.RUN_FAILED, EventType.RUN_CANCELLED})
+RUN_BEGINS_AGAIN = frozenset({EventType.RUN_RERUN, EventType.RUN_RETRIED})
+STAGE_ENDS = frozenset({EventType.STAGE_COMPLETED, EventType.STAGE_FAILED, EventType.STAGE_SKIPPED})
 
 
 @attrs.frozen(kw_only=True)
@@ -63,35 +64,64 @@ class History:
         return [event for event in self.events if event.type in types]
 
     def completed(self, stage_id: str, *, generation: int) -> StageInstance | None:
-        """Return the instance whose output a stage of *generation* has to see: the newest that is not newer."""
+        """Return the newest instance of the stage, of *generation* or an older one, that has completed."""
         found = [
             stage
             for key, stage in self.stages.items()
             if key.stage_id == stage_id and key.generation <= generation and stage.status is StageStatus.COMPLETED
         ]
-        return max(found, key=lambda stage: stage.key.generation, default=None)
+        return max(found, key=lambda stage: stage.key, default=None)
 
-    def redone(self) -> dict[int, tuple[str, ...]]:
-        """Return the stages that each generation does again, by generation."""
-        return {event.data["generation"]: tuple(event.data["stages"]) for event in self.of_type(EventType.RUN_RERUN)}
+    def redone(self) -> dict[int, Event]:
+        """Return the event by which each generation but the first began, by generation."""
+        return {event.data["generation"]: event for event in self.of_type(*RUN_BEGINS_AGAIN)}
 
-    def input_digests(self, key: StageKey, *, until: int) -> set[str]:
-        """Return the digests of all inputs that can be made for a stage instance; one for its own generation alone.
+    def began(self, key: StageKey) -> Event | None:
+        """Return the event by which the stage instance came to be."""
+        return next(iter(self.about(key)), None)
+
+    def ended(self, key: StageKey) -> Event | None:
+        """Return the event by which the stage instance ended, if it did so by itself."""
+        return next(iter(self.about(key, *STAGE_ENDS)), None)
+
+    def leading(self, source: str, key: StageKey, *, until: int | None = None) -> list[StageInstance]:
+        """Return the completed instances of *source* whose taken edges lead to the instance *key*, the newest last.
 
         Args:
-            key: The stage instance.
-            until: The newest generation that outputs are taken from; its own or a later one.
+            source: A stage.
+            key: What stands behind it.
+            until: The newest generation that counts; that of the key unless given.
         """
-        assert self.definition is not None, "inputs follow from the definition"
-        sources = self.definition.stages[key.stage_id].sources
-        if not sources:
-            return set() if self.input is None else {digest(self.input)}
-        choices: list[set[str]] = []
-        for source in sources:
-            found = [self.completed(source, generation=one) for one in range(key.generation, until + 1)]
-            texts = {self.texts[there.key] for there in found if there is not None}
-            choices.append({text for text in texts if text is not None})
-        return {digest(texts[0] if len(texts) == 1 else f"[{','.join(texts)}]") for texts in product(*choices)}
+        graph = self.known.graph
+        found: list[StageInstance] = []
+        for at, stage in self.stages.items():
+            is_early = at.generation <= (until or key.generation)
+            if at.stage_id != source or stage.status is not StageStatus.COMPLETED or not is_early:
+                continue
+            edge = self.taken(stage)
+            if edge is None or key.stage_id not in edge.targets or not self.beside(at, key):
+                continue
+            if graph.turn(Way(edge=edge, target=key.stage_id), turn=at.turn) == key.turn:
+                found.append(stage)
+        return sorted(found, key=lambda stage: stage.key)
+
+    def taken(self, stage: StageInstance) -> Edge | None:
+        """Return the edge that was taken behind a completed instance; None if none could be."""
+        if stage.edge is None:
+            return next(iter(self.known.graph.outgoing[stage.key.stage_id]), None)
+        return self.known.edge.get(stage.edge)
+
+    def beside(self, one: StageKey, other: StageKey) -> bool:
+        """Return whether the instances are of one item of a map, or not both within it."""
+        stages = self.known.stages
+        within = stages[one.stage_id].within
+        return within is None or within != stages[other.stage_id].within or one.item == other.item
+
+    @property
+    def known(self) -> Definition:
+        """The run's workflow, which has to be registered here."""
+        assert self.definition is not None, "only runs of known workflows are asked about their edges"
+        return self.definition
 
 
 async def histories(persistence: Persistence, *, definitions: Definitions, blob_store: BlobStore) -> Sequence[History]:

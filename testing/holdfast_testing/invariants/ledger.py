@@ -14,6 +14,7 @@ from holdfast.commands.job_execute import JobExecuted
 from holdfast.entities.operation import OperationRecord
 from holdfast.entities.run import Run
 from holdfast.entities.stage import Lease, StageInstance, StageKey
+from holdfast.entities.wait import Wait
 from holdfast.errors import HoldfastError
 from holdfast.events import Event
 
@@ -52,6 +53,17 @@ class Effect:
 
 
 @attrs.frozen(kw_only=True)
+class Undone:
+    """Something that user code took back in the world outside."""
+
+    #: The stage instance whose effect it was.
+    key: StageKey
+    idempotency_key: str
+    #: The output that was handed to what took it back.
+    output: str
+
+
+@attrs.frozen(kw_only=True)
 class Answer:
     """What a command was answered with; never an error that leaves its outcome open."""
 
@@ -74,6 +86,8 @@ class Observation:
     run: Run
     stages: Mapping[StageKey, StageInstance]
     events: tuple[Event, ...]
+    #: By stage instance and name, in the order in which they were opened.
+    waits: Mapping[tuple[StageKey, str], Wait] = attrs.field(factory=dict)
 
 
 class Ledger:
@@ -81,6 +95,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self.effects: list[Effect] = []
+        #: What was taken back, in order.
+        self.undone: list[Undone] = []
         #: Every command that was sent, once for each time.
         self.sent: list[Command[Any]] = []
         self.answers: list[Answer] = []
@@ -97,7 +113,7 @@ class Ledger:
         self.versions: set[tuple[str, int]] = set()
         #: Outcomes of operations that a look-up has found.
         self.looked_up: dict[Identity, OperationRecord] = {}
-        #: What user code was given for each checkpoint, at first.
+        #: What user code was given for each checkpoint and each answered wait, at first.
         self.kept: dict[tuple[StageKey, str], object] = {}
         #: What was found broken while the story went on.
         self.violations: list[Violation] = []
@@ -109,19 +125,24 @@ class Ledger:
             ctx: The body's context.
             given: The input that the body was given, if it takes one.
         """
-        key = StageKey(run_id=ctx.run_id, stage_id=ctx.stage_id, generation=ctx.generation, item=ctx.item)
+        key = _key_of(ctx)
         seen = None if given is None else digest(to_json(given))
         self.effects.append(
             Effect(key=key, idempotency_key=ctx.idempotency_key, fence=ctx.fence, attempt=ctx.attempt, seen=seen)
         )
-        return f"{ctx.stage_id} {ctx.generation}.{ctx.fence} of {(seen or '')[:8]}"
+        place = f"{ctx.generation}.{ctx.turn}.{ctx.item}.{ctx.fence}"
+        return f"{ctx.stage_id} {place} of {(seen or '')[:8]}"
+
+    def undo(self, ctx: Context[Any], output: str) -> None:
+        """Record that what the stage of the context did, and returned as *output*, was taken back."""
+        self.undone.append(Undone(key=_key_of(ctx), idempotency_key=ctx.idempotency_key, output=output))
 
     def keep(self, ctx: Context[Any], name: str, value: object) -> None:
-        """Record what the body of a stage was given for a checkpoint: it must be the same for every attempt."""
-        key = StageKey(run_id=ctx.run_id, stage_id=ctx.stage_id, generation=ctx.generation, item=ctx.item)
+        """Record what the body was given for a checkpoint or a wait: it must be the same for every attempt."""
+        key = _key_of(ctx)
         first = self.kept.setdefault((key, name), value)
         if value != first:
-            found = f'its checkpoint "{name}" was {first!r} and is {value!r} for attempt {ctx.attempt}'
+            found = f'its "{name}" was {first!r} and is {value!r} for attempt {ctx.attempt}'
             self.violations.append(
                 Violation(invariant="I14", promise="acknowledged means durable", subject=str(key), found=found)
             )
@@ -141,6 +162,13 @@ class Ledger:
             for answer in self.answers
             if answer.command == command and not isinstance(answer.result, HoldfastError)
         ]
+
+
+def _key_of(ctx: Context[Any]) -> StageKey:
+    """Return the stage instance of a context; loops one within the other are not told apart."""
+    return StageKey(
+        run_id=ctx.run_id, stage_id=ctx.stage_id, generation=ctx.generation, turn=ctx.turn - 1, item=ctx.item
+    )
 
 
 class LedgerSink:

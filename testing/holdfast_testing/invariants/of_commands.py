@@ -10,11 +10,16 @@ import attrs
 from holdfast.codec import converter, from_json
 from holdfast.command import Command
 from holdfast.commands.run_cancel import RunCancel, RunCancelResult
-from holdfast.commands.run_create import RunCreate, RunCreated
+from holdfast.commands.run_create import RunCreate
+from holdfast.commands.run_pause import RunPause
 from holdfast.commands.run_rerun_from import RunRerunFrom, RunRerunFromResult
+from holdfast.commands.run_resume import Resumed, RunResume
+from holdfast.commands.run_retry import RunRetry, RunRetryResult
+from holdfast.commands.run_unpause import RunUnpause
+from holdfast.creating import RunCreated
 from holdfast.entities.operation import OPERATION_SCOPE, OperationRecord
 from holdfast.errors import HoldfastError
-from holdfast.events import EventType
+from holdfast.events import Event, EventType
 from holdfast.ports.persistence import Persistence
 from holdfast_testing.invariants.history import History
 from holdfast_testing.invariants.ledger import Identity, Ledger, Violation
@@ -28,6 +33,8 @@ class Books:
     ledger: Ledger
     #: The stored outcome of every identity that a client has used.
     records: dict[Identity, OperationRecord]
+    #: Payloads that are kept for waits to come: run, name of the wait, digest.
+    kept: frozenset[tuple[str, str, str]]
 
     def run(self, run_id: str) -> History | None:
         """Return the run, if there is one."""
@@ -56,7 +63,17 @@ async def open_books(runs: Sequence[History], ledger: Ledger, *, persistence: Pe
             record = await persistence.find_operation(tenant=tenant, scope=scope, key=key)
             if record is not None:
                 records[tenant, scope, key] = record
-    return Books(runs=runs, ledger=ledger, records=records)
+    return Books(runs=runs, ledger=ledger, records=records, kept=await _kept(runs, persistence))
+
+
+async def _kept(runs: Sequence[History], persistence: Persistence) -> frozenset[tuple[str, str, str]]:
+    found: set[tuple[str, str, str]] = set()
+    for history in runs:
+        for name in {event.data["name"] for event in history.of_type(EventType.RUN_MESSAGE_KEPT)}:
+            message = await persistence.find_message(history.run.id, name)
+            if message is not None:
+                found.add((history.run.id, name, message.payload.digest))
+    return frozenset(found)
 
 
 def same_key_same_run(books: Books) -> Iterator[Violation]:
@@ -124,36 +141,66 @@ def outcomes_can_be_found_out(books: Books) -> Iterator[Violation]:
         yield broken(f"run {run_id}", "a look-up says that it was created, and it does not exist")
     for history in books.runs:
         run_id = history.run.id
-        if run_id not in created:
+        if run_id not in created and history.run.header.parent_id is None:
             yield broken(f"run {run_id}", "it exists, and the look-up of every create says not done")
-        cancels = {record.key for record in books.records_of(RunCancel) if _is_done(record, run_id)}
-        # A rerun may have two identities; each effect has a generation of its own in its result.
-        reruns = {record.result for record in books.records_of(RunRerunFrom) if _is_done(record, run_id)}
-        for event, done in ((EventType.RUN_CANCELLED, cancels), (EventType.RUN_RERUN, reruns)):
-            happened = len(history.of_type(event))
-            if happened != len(done):
-                yield broken(
-                    f"run {run_id}", f"{event.value} happened {happened} times, look-ups say {len(done)} times"
-                )
+        for what, command, happened in _doings(history):
+            # A rerun may have two identities; each effect has a generation of its own in its result.
+            done = {
+                record.result if command in {RunRerunFrom, RunRetry} else record.key
+                for record in books.records_of(command)
+                if _is_done(record, run_id)
+            }
+            if len(happened) != len(done):
+                yield broken(f"run {run_id}", f"{what} happened {len(happened)} times, look-ups say {len(done)} times")
+
+
+def _doings(history: History) -> Iterator[tuple[str, type[Command[Any]], list[Event]]]:
+    """Return what commands alone bring about, with the events that tell of it."""
+    closed = history.of_type(EventType.RUN_CANCELLED, EventType.RUN_COMPENSATING)
+    cancelled = [event for event in closed if _is_cancel(event, history)]
+    yield "cancelling", RunCancel, cancelled
+    yield "a rerun", RunRerunFrom, history.of_type(EventType.RUN_RERUN)
+    yield "a retry", RunRetry, history.of_type(EventType.RUN_RETRIED)
+    yield "a pause", RunPause, history.of_type(EventType.RUN_PAUSED)
+    yield "the end of a pause", RunUnpause, history.of_type(EventType.RUN_UNPAUSED)
+    resumed = history.of_type(EventType.STAGE_RESUMED, EventType.RUN_MESSAGE_KEPT)
+    yield "a resume", RunResume, [one for one in resumed if not one.data.get("early") and "child" not in one.data]
+
+
+def _is_cancel(event: Event, history: History) -> bool:
+    """Return whether the event tells that somebody cancelled the run: not its parent, and not that undoing is over."""
+    if event.data.get("reason", "").startswith("Its parent"):
+        return False
+    if event.type is EventType.RUN_COMPENSATING:
+        return bool(event.data["because"] == "cancelled")
+    before = [
+        one for one in history.of_type(EventType.RUN_COMPENSATING, EventType.RUN_RERUN) if one.number < event.number
+    ]
+    return not before or before[-1].type is EventType.RUN_RERUN
 
 
 def _is_done(record: OperationRecord, run_id: str) -> bool:
+    """Return whether the record is that of a command which changed the run."""
     if record.run_id != run_id:
         return False
-    return record.command != RunCancel.type or converter.structure(from_json(record.result), RunCancelResult).cancelled
+    told = from_json(record.result)
+    word = {RunCancel.type: "cancelled", RunPause.type: "paused", RunUnpause.type: "unpaused"}.get(record.command)
+    if record.command == RunResume.type:
+        return bool(told["outcome"] != Resumed.ANSWERED_BEFORE.value)
+    return True if word is None else bool(told[word])
 
 
 def _lacking(command: Command[Any], result: object, books: Books) -> str | None:
     """Return what is not so although *result* says it."""
-    if isinstance(result, RunCreated | RunRerunFromResult):
+    if isinstance(result, RunCreated | RunRerunFromResult | RunRetryResult):
         history = books.run(result.run_id)
         if history is None:
             return "there is no such run"
-        if isinstance(result, RunRerunFromResult) and result.generation not in history.redone():
+        if not isinstance(result, RunCreated) and result.generation not in history.redone():
             return f"the run has the generations {sorted(history.redone())}"
     elif isinstance(command, RunCancel) and isinstance(result, RunCancelResult) and result.cancelled:
         history = books.run(command.run_id)
-        if history is None or not history.of_type(EventType.RUN_CANCELLED):
+        if history is None or not next(some for _, kind, some in _doings(history) if kind is RunCancel):
             return "the run was never cancelled"
     for identity in identities(command):
         record = books.records.get(identity)

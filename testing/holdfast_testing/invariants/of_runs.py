@@ -1,17 +1,19 @@
-"""What each run must keep to: outputs, attempts, joins, generations, cancellation."""
+"""What each run must keep to: outputs, attempts, generations, cancellation, and what is undone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from holdfast.attempts import JobOutcome
-from holdfast.codec import digest
-from holdfast.entities.definition import Definition
-from holdfast.entities.run import RunStatus
-from holdfast.entities.stage import StageKey, StageStatus
+import attrs
+
+from holdfast.codec import digest, to_json
+from holdfast.entities.definition import UNDO
+from holdfast.entities.stage import StageInstance, StageKey, StageStatus
 from holdfast.events import Event, EventType
-from holdfast_testing.invariants.history import RUN_ENDS, History
-from holdfast_testing.invariants.ledger import Effect, Ledger, Violation
+from holdfast.verdicts import JobOutcome
+from holdfast_testing.clock import START
+from holdfast_testing.invariants.history import RUN_BEGINS_AGAIN, RUN_ENDS, History
+from holdfast_testing.invariants.ledger import Effect, Ledger, Undone, Violation
 
 
 def one_output_that_never_changes(history: History, ledger: Ledger) -> Iterator[Violation]:
@@ -53,7 +55,7 @@ def nothing_happens_after_the_end(history: History, _: Ledger) -> Iterator[Viola
     """I3 and I6: between the end of a run and a rerun there is no event; a cancelled run starts no further stage."""
     ended: Event | None = None
     for event in history.events:
-        if ended is not None and event.type is not EventType.RUN_RERUN:
+        if ended is not None and event.type not in RUN_BEGINS_AGAIN:
             cancelled = ended.type is EventType.RUN_CANCELLED
             yield Violation(
                 invariant="I6" if cancelled else "I3",
@@ -61,87 +63,61 @@ def nothing_happens_after_the_end(history: History, _: Ledger) -> Iterator[Viola
                 subject=f"run {history.run.id}",
                 found=f"event {event.number} {event.type.value} {event.key or ''} came after {ended.type.value}",
             )
-        ended = event if event.type in RUN_ENDS else None if event.type is EventType.RUN_RERUN else ended
+        ended = event if event.type in RUN_ENDS else None if event.type in RUN_BEGINS_AGAIN else ended
+
+
+def held_back_begins_nothing(history: History, _: Ledger) -> Iterator[Violation]:
+    """I6: while a run is paused no attempt starts, and while it is undone none but the one that undoes."""
+    held: Event | None = None
+    for event in history.events:
+        if event.type in {EventType.RUN_PAUSED, EventType.RUN_COMPENSATING}:
+            held = event
+        elif event.type is EventType.RUN_UNPAUSED or event.type in RUN_ENDS or event.type in RUN_BEGINS_AGAIN:
+            held = None
+        if held is None or event.key is None or event.type is not EventType.STAGE_STARTED:
+            continue
+        if held.type is EventType.RUN_PAUSED or event.key.stage_id != UNDO:
+            yield Violation(
+                invariant="I6",
+                promise="a run that is held back starts no further stage",
+                subject=str(event.key),
+                found=f"it started with event {event.number}, after {held.type.value} with event {held.number}",
+            )
 
 
 def attempts_are_bounded(history: History, ledger: Ledger) -> Iterator[Violation]:
-    """I7: never more attempts than the policy allows, counted durably before user code runs."""
+    """I7: never more attempts than the policy allows, counted durably before user code runs.
+
+    A job whose failure has consequences gets one attempt more, and more of that, when its last worker dies: to tell
+    what follows, never to execute.
+    """
 
     def broken(subject: object, found: str) -> Violation:
         return Violation(invariant="I7", promise="attempts are bounded", subject=str(subject), found=found)
 
     for key, stage in history.stages.items():
-        started = len(history.about(key, EventType.STAGE_STARTED))
-        given_back = len(history.about(key, EventType.STAGE_RELEASED))
-        if started - given_back > stage.max_attempts or stage.attempt > stage.max_attempts:
-            limit, counted = stage.max_attempts, f"{started} starts, {given_back} of them given back"
-            yield broken(key, f"{counted}, attempt {stage.attempt}, where {limit} attempts are allowed")
+        is_guarded = history.definition is None or key.stage_id in history.definition.guarded
+        for started, given_back in _stretches(history, key):
+            if started - given_back > stage.max_attempts:
+                yield broken(key, f"{started} starts, {given_back} given back, where {stage.max_attempts} are allowed")
+        if stage.attempt > stage.max_attempts + is_guarded:
+            yield broken(key, f"attempt {stage.attempt}, where {stage.max_attempts} are allowed")
     for effect in _effects(history, ledger):
-        stage_there = history.stages.get(effect.key)
+        there = history.stages.get(effect.key)
         starts = history.about(effect.key, EventType.STAGE_STARTED)
         counted_first = any(event.data["attempt"] == effect.attempt for event in starts)
         # A poll is an attempt that has no event of its own.
         polled = bool(history.about(effect.key, EventType.STAGE_SUSPENDED))
-        if stage_there is None or stage_there.epoch < effect.fence or not (counted_first or polled):
+        if there is None or there.epoch < effect.fence or not (counted_first or polled):
             yield broken(
                 effect.key, f"user code ran as attempt {effect.attempt} under epoch {effect.fence}, not counted"
             )
-
-
-def stages_see_their_predecessors(history: History, ledger: Ledger) -> Iterator[Violation]:
-    """I8: the input of a stage is the committed outputs that the definition names, of the right generation.
-
-    A body that runs although a rerun has ended its lease is given what is visible then, which the rerun may have made;
-    `Snapshots.get_outputs` knows of no generation. Nothing of such an attempt is ever committed.
-    """
-    if history.definition is None:
-        return
-    for effect in _effects(history, ledger):
-        if effect.seen is None:
-            continue
-        counts = (effect.key, effect.fence) in ledger.settled
-        until = effect.key.generation if counts else history.run.generation
-        expected = history.input_digests(effect.key, until=until)
-        if effect.seen not in expected:
-            yield Violation(
-                invariant="I8",
-                promise="a stage sees exactly its committed predecessors",
-                subject=str(effect.key),
-                found=f"its body was given an input of digest {effect.seen}; its predecessors make {sorted(expected)}",
-            )
-
-
-def joins_fire_once(history: History, _: Ledger) -> Iterator[Violation]:
-    """I9: what stands behind a gate begins once, after every source of the gate is done."""
-
-    def broken(subject: object, found: str) -> Violation:
-        return Violation(invariant="I9", promise="a join fires once", subject=str(subject), found=found)
-
-    definition = history.definition
-    if definition is None:
-        return
-    for key in history.stages:
-        beginnings = history.about(key, EventType.STAGE_READY) or history.about(key, EventType.STAGE_STARTED)[:1]
-        if len(beginnings) != 1:
-            yield broken(key, f"it became ready {len(beginnings)} times")
-            continue
-        for source in _before(definition, key.stage_id):
-            there = history.completed(source, generation=key.generation)
-            done = [] if there is None else history.about(there.key, EventType.STAGE_COMPLETED)
-            if not done or done[0].number > beginnings[0].number:
-                yield broken(key, f'it began with event {beginnings[0].number}, before "{source}" was done')
-    if history.run.status is RunStatus.COMPLETED:
-        missing = [
-            stage_id
-            for stage_id in definition.stages
-            if history.completed(stage_id, generation=history.run.generation) is None
-        ]
-        if missing:
-            yield broken(f"run {history.run.id}", f"it is COMPLETED without {', '.join(missing)}")
+        elif effect.attempt > there.max_attempts:
+            yield broken(effect.key, f"user code ran as attempt {effect.attempt} of {there.max_attempts}")
 
 
 def generations_do_not_mix(history: History, _: Ledger) -> Iterator[Violation]:
-    """I10: what a rerun does again is superseded, and what stands in a generation comes of no older output of those."""
+    """I10: what is done again is superseded, and what stands in a generation comes of no older output of those."""
 
     def broken(subject: object, found: str) -> Violation:
         return Violation(invariant="I10", promise="generations do not mix", subject=str(subject), found=found)
@@ -150,30 +126,48 @@ def generations_do_not_mix(history: History, _: Ledger) -> Iterator[Violation]:
     if history.run.generation != 1 + len(redone):
         yield broken(f"run {history.run.id}", f"generation {history.run.generation} after {len(redone)} reruns")
     for key, stage in history.stages.items():
+        if not _is_plain(key.stage_id, history):
+            continue
         later = [
-            generation for generation, again in redone.items() if generation > key.generation and key.stage_id in again
+            generation
+            for generation, event in redone.items()
+            if generation > key.generation and key.stage_id in event.data["stages"] and _replaces(event, stage)
         ]
         if stage.superseded != bool(later):
             yield broken(key, f"superseded is {stage.superseded}, and generations {later} did it again")
-        if key.generation > 1 and key.stage_id not in redone.get(key.generation, ()):
+        begun = redone.get(key.generation)
+        is_rerun = begun is not None and begun.type is EventType.RUN_RERUN
+        if begun is not None and is_rerun and key.stage_id not in begun.data["stages"]:
             yield broken(key, "it exists in a generation that did not do it again")
-        first_rerun = _rerun_after(history, key)
-        late = [event for event in history.about(key) if first_rerun is not None and event.number > first_rerun.number]
-        if late:
-            yield broken(key, f"event {late[0].number} {late[0].type.value} came after its generation ended")
+        for event in _late(history, key, redone.get(key.generation + 1))[:1]:
+            yield broken(key, f"event {event.number} {event.type.value} came after its generation ended")
     for stage_id in history.run.output_of:
         final = history.completed(stage_id, generation=history.run.generation)
         if final is None or final.superseded:
             yield broken(f"run {history.run.id}", f'its output names "{stage_id}", which it does not have any more')
 
 
+def _late(history: History, key: StageKey, next_began: Event | None) -> list[Event]:
+    """Return the events about the instance after the next generation began; that it is undone may be told then."""
+    return [
+        event
+        for event in history.about(key)
+        if next_began is not None and event.number > next_began.number and event.type is not EventType.STAGE_COMPENSATED
+    ]
+
+
 def effect_keys_are_stable(history: History, ledger: Ledger) -> Iterator[Violation]:
-    """I11: the key offered to user code is equal for all attempts of one stage instance, and for no two instances."""
+    """I11: the key offered to user code is equal for all attempts of one stage instance, and for no two instances.
+
+    What a retry of the run does again is the same instance in this, and so is what undoes it.
+    """
     by_instance: dict[StageKey, set[str]] = {}
     by_key: dict[str, set[StageKey]] = {}
-    for effect in ledger.effects:
-        by_instance.setdefault(effect.key, set()).add(effect.idempotency_key)
-        by_key.setdefault(effect.idempotency_key, set()).add(effect.key)
+    acts: list[Effect | Undone] = [*ledger.effects, *ledger.undone]
+    for acted in acts:
+        origin = _origin(acted.key, history)
+        by_instance.setdefault(origin, set()).add(acted.idempotency_key)
+        by_key.setdefault(acted.idempotency_key, set()).add(origin)
     for key, names in by_instance.items():
         shared = [name for name in names if len(by_key[name]) > 1]
         if key.run_id == history.run.id and (len(names) > 1 or shared):
@@ -181,16 +175,65 @@ def effect_keys_are_stable(history: History, ledger: Ledger) -> Iterator[Violati
             yield Violation(invariant="I11", promise="effect keys are stable", subject=str(key), found=found)
 
 
+def what_was_done_is_undone(history: History, ledger: Ledger) -> Iterator[Violation]:
+    """Undo: when it is over each completed stage that can be undone was, the latest first, and the timeline says so."""
+
+    def broken(subject: object, found: str) -> Violation:
+        return Violation(invariant="undo", promise="what was done is undone", subject=str(subject), found=found)
+
+    undone = [stage for key, stage in history.stages.items() if key.stage_id == UNDO]
+    if history.definition is None or not any(stage.status is StageStatus.COMPLETED for stage in undone):
+        return
+    wanted = [
+        stage
+        for key, stage in history.stages.items()
+        if stage.status is StageStatus.COMPLETED
+        and not stage.superseded
+        and history.definition.stages[key.stage_id].compensate is not None
+    ]
+    acted = {one.key: one.output for one in reversed(ledger.undone)}
+    for stage in wanted:
+        told = len(history.about(stage.key, EventType.STAGE_COMPENSATED))
+        if stage.key not in acted or told != 1:
+            yield broken(stage.key, f"it was undone {stage.key in acted}, and told so {told} times")
+        elif history.texts.get(stage.key) != to_json(acted[stage.key]):
+            yield broken(stage.key, f"it returned {history.texts.get(stage.key)}, undone was {acted[stage.key]}")
+    first = list(dict.fromkeys(one.key for one in ledger.undone if one.key.run_id == history.run.id))
+    ends = [history.stages[key].finished_at for key in first if key in history.stages]
+    if ends != sorted(ends, key=lambda at: at or START, reverse=True):
+        yield broken(f"run {history.run.id}", f"it was undone in the order {[key.stage_id for key in first]}")
+
+
 def _effects(history: History, ledger: Ledger) -> Sequence[Effect]:
     return [effect for effect in ledger.effects if effect.key.run_id == history.run.id]
 
 
-def _before(definition: Definition, stage_id: str) -> tuple[str, ...]:
-    """Return the stages of the group before the stage's own; they all have to be done before it begins."""
-    group = definition.stages[stage_id].group
-    return definition.groups[group - 2] if group > 1 else ()
+def _stretches(history: History, key: StageKey) -> Iterator[tuple[int, int]]:
+    """Return how many attempts were started and given back, for each time that they were counted from the start."""
+    started = given_back = 0
+    for event in history.about(key):
+        if event.type in {EventType.STAGE_WAITING, EventType.STAGE_SUSPENDED}:
+            yield started, given_back
+            started = given_back = 0
+        elif event.type is EventType.STAGE_STARTED:
+            started += event.data["attempt"] <= history.stages[key].max_attempts
+        elif event.type in {EventType.STAGE_RELEASED, EventType.STAGE_KEY_AWAITED}:
+            given_back += 1
+    yield started, given_back
 
 
-def _rerun_after(history: History, key: StageKey) -> Event | None:
-    reruns = (event for event in history.of_type(EventType.RUN_RERUN) if event.data["generation"] > key.generation)
-    return next(reruns, None)
+def _is_plain(stage_id: str, history: History) -> bool:
+    """Return whether a rerun says of the stage as a whole that it is done again: loops are done so turn by turn."""
+    definition = history.definition
+    return "~" not in stage_id and (definition is None or not definition.graph.nests.get(stage_id))
+
+
+def _replaces(event: Event, stage: StageInstance) -> bool:
+    """Return whether what the event told of made the record invisible: a retry leaves what completed."""
+    undone = stage.status in {StageStatus.FAILED, StageStatus.CANCELLED}
+    return undone or event.type is EventType.RUN_RERUN
+
+
+def _origin(key: StageKey, history: History) -> StageKey:
+    stage = history.stages.get(key)
+    return key if stage is None else attrs.evolve(key, generation=stage.origin)

@@ -10,7 +10,9 @@ from holdfast.change import Change, Committed, Refusal
 from holdfast.entities.definition import Definition
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import Lease, StageKey
+from holdfast.entities.timer import Timer
 from holdfast.errors import UnknownWorkflow
+from holdfast.events import EventType
 from holdfast.ports.clock import Clock
 from holdfast.ports.definitions import Definitions
 from holdfast.ports.persistence import Persistence
@@ -29,11 +31,15 @@ async def observe(persistence: Persistence, run_id: str, *, known: Observation |
         return None
     # A snapshot leaves out what a rerun superseded; before the first one it holds everything.
     stages = snapshot.stages if snapshot.run.generation == 1 else await persistence.list_stages(run_id)
-    events = () if known is None else known.events
+    earlier = () if known is None else known.events
+    events = (*earlier, *await persistence.list_events(run_id, after=len(earlier), limit=READ_LIMIT))
+    has_waits = any(event.type is EventType.STAGE_WAITING for event in events)
+    waits = await persistence.list_run_waits(run_id, limit=READ_LIMIT) if has_waits else ()
     return Observation(
         run=snapshot.run,
         stages={stage.key: stage for stage in stages},
-        events=(*events, *await persistence.list_events(run_id, after=len(events), limit=READ_LIMIT)),
+        events=events,
+        waits={(wait.key, wait.name): wait for wait in waits},
     )
 
 
@@ -65,18 +71,28 @@ class _Witness:
 
     async def commit(self, changes: Sequence[Change]) -> Sequence[Committed | Refusal]:
         """Commit, then look at every run that the change-sets concern."""
+        is_fired = any(change.fired is not None for change in changes)
+        due_before = await self._due() if is_fired else ()
         outcomes = await self._persistence.commit(changes)
+        due_after = await self._due() if is_fired else ()
         deeds: dict[str, list[Deed]] = {}
         for change, outcome in zip(changes, outcomes, strict=True):
             deeds.setdefault(change.run_id, []).append((change, outcome))
         for run_id, done in deeds.items():
-            await self._look(run_id, deeds=done)
+            due = (
+                frozenset(timer for timer in due_before if timer.run_id == run_id),
+                frozenset(timer for timer in due_after if timer.run_id == run_id),
+            )
+            await self._look(run_id, deeds=done, due=due)
             for change, outcome in done:
                 if isinstance(outcome, Committed):
                     await self._remember(change, outcome)
         if any(_could_be_orphaned(self._ledger.seen.get(run_id)) for run_id in deeds):
             self._ledger.violations.extend(nobody_is_orphaned(await self._persistence.list_orphans(limit=10)))
         return outcomes
+
+    async def _due(self) -> Sequence[Timer]:
+        return await self._persistence.list_due_timers(limit=READ_LIMIT)
 
     async def lease(self, request: LeaseRequest) -> Sequence[Lease]:
         """Lease, then look at every run that got a lease."""
@@ -107,6 +123,7 @@ class _Witness:
         deeds: Iterable[Deed] = (),
         leases: Iterable[Lease] = (),
         extended: Iterable[LeaseRef] = (),
+        due: tuple[frozenset[Timer], frozenset[Timer]] = (frozenset(), frozenset()),
     ) -> None:
         ledger = self._ledger
         before = ledger.seen.get(run_id)
@@ -119,6 +136,8 @@ class _Witness:
             deeds=tuple(deeds),
             leases=tuple(leases),
             extended=tuple(extended),
+            due_before=due[0],
+            due_after=due[1],
         )
         ledger.violations.extend(check_move(move, definition=self._definition(after)))
         if after is not None:

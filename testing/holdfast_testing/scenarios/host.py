@@ -15,7 +15,7 @@ from holdfast.commands.lease_reap_stale import LeaseReapStale
 from holdfast.commands.outbox_flush import OutboxFlush
 from holdfast.commands.run_claim_pending import RunClaimPending
 from holdfast.commands.timer_fire_due import TimerFireDue
-from holdfast.decide.open import Keep
+from holdfast.decide.route import Keep
 from holdfast.entities.stage import Lease
 from holdfast.errors import Unavailable
 from holdfast.executing import InlineExecutor

@@ -1,0 +1,50 @@
+"""What results must keep to that runs share by keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from holdfast.entities.stage import StageInstance, StageStatus
+from holdfast.events import EventType
+from holdfast_testing.invariants.given import input_texts
+from holdfast_testing.invariants.history import History
+from holdfast_testing.invariants.ledger import Violation
+
+#: Tenant, workflow, stage and key.
+_Scope = tuple[str, str, str, str]
+
+
+def keyed_results_are_made_once(runs: Sequence[History]) -> Iterator[Violation]:
+    """I11: of all instances with one key one makes the result, and every other is given just that."""
+    found: dict[_Scope, list[tuple[History, StageInstance]]] = {}
+    for history in runs:
+        for stage in history.stages.values():
+            scope = _scope(history, stage)
+            if scope is not None:
+                found.setdefault(scope, []).append((history, stage))
+    for scope, stages in found.items():
+        made = [stage for history, stage in stages if not _is_cached(history, stage)]
+        outputs = {stage.output.digest for _, stage in stages if stage.output is not None}
+        if len(made) != 1 or len(outputs) != 1:
+            yield Violation(
+                invariant="I11",
+                promise="a keyed result is made once",
+                subject=f"key {scope}",
+                found=f"it was made by {[str(stage.key) for stage in made]}, and has the outputs {sorted(outputs)}",
+            )
+
+
+def _scope(history: History, stage: StageInstance) -> _Scope | None:
+    """Return what the completed instance is unique by, if its stage has a key."""
+    if history.definition is None or stage.status is not StageStatus.COMPLETED:
+        return None
+    spec = history.definition.stages[stage.key.stage_id]
+    if spec.key is None:
+        return None
+    (text,) = input_texts(history, stage.key, until=stage.key.generation)
+    header = history.run.header
+    return header.tenant, header.workflow_id, spec.id, spec.key(spec.input.decode(text, what="input"))
+
+
+def _is_cached(history: History, stage: StageInstance) -> bool:
+    return any(event.data.get("cached") for event in history.about(stage.key, EventType.STAGE_COMPLETED))
