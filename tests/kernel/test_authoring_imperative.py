@@ -143,7 +143,7 @@ def test_what_cannot_be_the_function_is_refused() -> None:
     mistake(lambda: begun(cast("Any", plain)), "E2047", "is not async", "@stage")
     mistake(lambda: begun(cast("Any", Order)), "E2047", "@flow")
     mistake(lambda: begun(cast("Any", "buy")), "E2047", "function of a workflow")
-    mistake(lambda: begun(untyped), "E2046", 'has no annotation for "order"')
+    mistake(lambda: begun(cast("Any", untyped)), "E2046", 'has no annotation for "order"')
     mistake(lambda: begun(cast("Any", surplus)), "E2047", '"third"')
 
 

@@ -10,7 +10,8 @@ import attrs
 
 from holdfast.authoring import misclasses, mistakes
 from holdfast.authoring.condition import condition_of
-from holdfast.authoring.options import Options, read_options
+from holdfast.authoring.options import Options, checked_priority, read_options
+from holdfast.authoring.seen import Seen
 from holdfast.authoring.source import Source, caller
 from holdfast.authoring.stage import Stage
 from holdfast.entities.definition import DEFAULT_QUEUE
@@ -22,7 +23,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 #: A node by its id, or by its method, which then has to stand above.
 Target = str | Callable[..., Any]
 #: Takes the output of the node, and what the run knows if it wants to.
-When = Callable[[Any], bool] | Callable[[Any, Any], bool]
+When = Callable[[Any], bool] | Callable[[Any, Seen], bool]
 
 #: Where a method keeps what its decorators noted.
 _NOTES: Final = "__holdfast_notes__"
@@ -162,7 +163,8 @@ def edge(
     if not targets:
         raise mistakes.unfit_option("target of an edge", to, call=call, fix='Name what follows: @edge("charge").')
     condition = None if when is None else _condition(when, call=call)
-    leaving = Leaving(targets=targets, condition=condition, priority=priority, call=call)
+    known = None if priority is None else checked_priority(priority, call=call)
+    leaving = Leaving(targets=targets, condition=condition, priority=known, call=call)
 
     def decorate(method: Method) -> Method:
         _check_method(method, "edge", call=call)
