@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any, Final, cast
 
 from holdfast import Context, Flow, RunCancel, RunStatus, stage, workflow
-from holdfast.attempts import JobOutcome
 from holdfast.commands.job_execute import JobExecute
 from holdfast.entities.stage import Lease
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.work import LeaseRequest
+from holdfast.verdicts import JobOutcome
 from holdfast_adapters.blobs import MemoryBlobStore
 from holdfast_adapters.memory import MemoryPersistence
 from holdfast_adapters.system import SystemClock

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from holdfast import EventType, Flow, NeverRetry, RunStatus, stage, workflow
-from holdfast.attempts import JobOutcome
 from holdfast.change import ZERO
+from holdfast.verdicts import JobOutcome
 from holdfast_hosts.settings import WorkerSettings
 from holdfast_hosts.worker import Worker
 from holdfast_testing.sinks import CollectingSink

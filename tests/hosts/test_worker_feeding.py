@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Final
 
 from holdfast import BatchStage, Context, Flow, Registry, RunStatus, stage, workflow
-from holdfast.attempts import JobOutcome
 from holdfast.entities.stage import StageKey, StageStatus
 from holdfast.ports.job_transport import JobHint
+from holdfast.verdicts import JobOutcome
 from holdfast_hosts.maintenance import maintain
 from holdfast_hosts.wiring import Opened, Store, open_kernel
 from tests.hosts.scenes import (

@@ -13,7 +13,7 @@ import structlog
 from holdfast.change import ZERO, Grant
 from holdfast.codec import structure
 from holdfast.commands.job_execute import JobExecute, JobExecuted
-from holdfast.decide.open import Keep
+from holdfast.decide.route import Keep
 from holdfast.entities.stage import Lease, StageKey
 from holdfast.errors import InvalidCommand, Rejected, Unavailable, UnknownWorkflow
 from holdfast.ports.job_transport import JobHint
@@ -27,7 +27,7 @@ from holdfast_hosts.wiring import Opened
 log = structlog.stdlib.get_logger("holdfast.serverless")
 
 #: The fields of a message that name the job; a message carries nothing else that is looked at.
-_NAMES: Final = ("runId", "stageId", "generation", "item")
+_NAMES: Final = ("runId", "stageId", "generation", "turn", "item")
 
 #: How long an invocation may take: from now, as a duration or in seconds; None for as long as it likes.
 Deadline = timedelta | float | None

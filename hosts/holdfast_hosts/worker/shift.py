@@ -10,11 +10,11 @@ from typing import Final
 import attrs
 import structlog
 
-from holdfast.attempts import JobOutcome
 from holdfast.change import ZERO, Grant
-from holdfast.decide.open import Keep
+from holdfast.decide.route import Keep
 from holdfast.entities.stage import Lease
 from holdfast.errors import Unavailable
+from holdfast.verdicts import JobOutcome
 from holdfast_hosts.settings import WorkerSettings
 from holdfast_hosts.wiring import Opened
 

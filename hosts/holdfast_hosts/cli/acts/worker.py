@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from holdfast.attempts import JobOutcome
 from holdfast.authoring.registry import Registry
+from holdfast.verdicts import JobOutcome
 from holdfast_hosts.cli.exits import Exit
 from holdfast_hosts.cli.loading import load_registry
 from holdfast_hosts.cli.logs import log_to_stderr
