@@ -39,6 +39,16 @@ MENU: Final[tuple[Entry, ...]] = (
         ),
     ),
     Entry(
+        "workflows",
+        "",
+        "Look at the workflows of your modules.",
+        (
+            Entry("list", "workflows_list:list_workflows", "List the workflows that modules define."),
+            Entry("show", "workflows_show:show_workflow", "Show one workflow with its stages."),
+            Entry("graph", "workflows_graph:graph", "Draw a workflow, as Mermaid text or as SVG."),
+        ),
+    ),
+    Entry(
         "db",
         "",
         "Look after the store's schema.",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from holdfast.entities.definition import Definition, StageSpec
+from holdfast.entities.graph import Edge
 from holdfast.entities.run import Failure, Run
 from holdfast.entities.stage import StageInstance
 from holdfast.events import Event
@@ -106,3 +108,46 @@ def instant_shape(instant: datetime | None) -> str | None:
 def run_length(run: Run, *, now: datetime) -> timedelta | None:
     """Return how long the run has taken so far or took in its present generation, or None before it starts."""
     return None if run.started_at is None else (run.finished_at or now) - run.started_at
+
+
+def workflow_shape(definition: Definition) -> dict[str, Any]:
+    """Return a workflow without its stages."""
+    timeout = definition.timeout
+    return {
+        "id": definition.id,
+        "version": definition.version,
+        "description": definition.description,
+        "input": definition.input.name,
+        "output": definition.output.name,
+        "timeoutSeconds": None if timeout is None else timeout.total_seconds(),
+        "stepLimit": definition.step_limit,
+        "compensates": definition.compensates,
+    }
+
+
+def spec_shape(spec: StageSpec) -> dict[str, Any]:
+    """Return a stage of a workflow."""
+    timeout = spec.timeout if spec.wait is None else spec.wait.timeout
+    return {
+        "id": spec.id,
+        "act": spec.act.value,
+        "input": spec.input.name,
+        "output": spec.output.name,
+        "attempts": spec.retry.attempts,
+        "timeoutSeconds": None if timeout is None else timeout.total_seconds(),
+        "queue": spec.queue,
+        "within": spec.within,
+        "limit": None if spec.mapped is None else spec.mapped.limit,
+    }
+
+
+def edge_shape(edge: Edge) -> dict[str, Any]:
+    """Return an edge of a workflow; its condition is the source text."""
+    return {
+        "id": edge.id,
+        "source": edge.source,
+        "targets": list(edge.targets),
+        "on": edge.on.value,
+        "condition": None if edge.condition is None else edge.condition.label,
+        "priority": edge.priority,
+    }
