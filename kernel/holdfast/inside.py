@@ -22,6 +22,7 @@ from holdfast.command import Ports
 from holdfast.creating import ChildOf, create_run
 from holdfast.entities.definition import Definition, PayloadType
 from holdfast.entities.payload import Payload
+from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import Lease, StageKey
 from holdfast.entities.timer import CHILD_PREFIX
 from holdfast.entities.wait import Wait, WaitKind, WaitStatus
@@ -30,12 +31,11 @@ from holdfast.errors import (
     CommitUnknown,
     DefinitionError,
     InvalidInput,
-    StoreUnavailable,
     UnknownWait,
     WaitTimedOut,
 )
 from holdfast.events import EventType, NewEvent
-from holdfast.payloads import attempt_prefix, keep, text_of
+from holdfast.payloads import attempt_prefix, child_result, keep, text_of
 from holdfast.ports.executor import Parked
 from holdfast.settling import checked
 
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 #: Functions whose result types are remembered; a stage calls few.
 _REMEMBERED: Final = 512
+
+
 class JournalledSteps:
     """Steps, waits and children of one attempt."""
 
@@ -169,25 +171,37 @@ class JournalledSteps:
     async def start(self, name: str, flow: Flow[Any, Any], input: Any) -> Child[Any]:
         """Return the child run of that name, which is started unless it was before."""
         definition = flow.definition()
+        run_id = await self._begun(name, definition, input, at=f"child:{name}")
+        for generation in range(self._lease.origin + 1, self._lease.key.generation + 1):
+            # What was cancelled with the run that is retried now, or since, is done again as the stage itself is.
+            there = await self._ports.persistence.find_run(run_id)
+            if there is not None and there.status is not RunStatus.CANCELLED:
+                break
+            run_id = await self._begun(name, definition, input, at=f"child.{generation}:{name}")
+        return Child(run_id=run_id, output=definition.output)
+
+    async def _begun(self, name: str, definition: Definition, input: Any, *, at: str) -> str:
+        """Return the id of the child run that is journalled *at* a name, which is started unless it was before."""
         lease = self._lease
 
         async def begin() -> str:
             parent = ChildOf(parent_id=lease.key.run_id, tenant=lease.run.tenant, priority=lease.run.priority)
-            key = f"{lease.key.run_id}/{lease.key.stage_id}/{lease.origin}.{lease.key.turn}.{lease.key.item}/{name}"
+            place = f"{lease.key.stage_id}/{lease.origin}.{lease.key.turn}.{lease.key.item}"
+            key = f"{lease.key.run_id}/{place}/{at}"
             run_id = await create_run(definition, input, parent=parent, idempotency_key=key, ports=self._ports)
             told = {"name": name, "child": run_id, "workflow": definition.name}
             self._watch.events.append(NewEvent(type=EventType.STAGE_CHILD_STARTED, key=lease.key, data=told))
             return run_id
 
-        run_id = await self.once(f"child:{name}", begin, args=(), kwargs={})
-        return Child(run_id=run_id, output=definition.output)
+        run_id: str = await self.once(at, begin, args=(), kwargs={})
+        return run_id
 
     async def result(self, child: Child[Any]) -> Any:
         """Return the output of the child run, else park the stage until it has ended."""
-        wait = await self._answered(NewWait(name=f"{CHILD_PREFIX}{child.run_id}", kind=WaitKind.CHILD))
-        if wait.payload is None:
-            raise StoreUnavailable(f"the result of child run {child.run_id} is not there")
-        told = from_json(await text_of(wait.payload, blob_store=self._ports.blob_store), what="result of a child")
+        new = NewWait(name=f"{CHILD_PREFIX}{child.run_id}", kind=WaitKind.CHILD)
+        told = await self._told(new.name) or await self._found(child.run_id)
+        if told is None:
+            await self._park(new)
         if told["status"] != "COMPLETED":
             failure = told["failure"] or {}
             raise ChildFailed(
@@ -197,6 +211,24 @@ class JournalledSteps:
                 message=failure.get("message", ""),
             )
         return child.output.decode(told["output"], what=f"output of child run {child.run_id}")
+
+    async def _told(self, name: str) -> Any:
+        """Return what the wait for a child was answered with; None if it was not, or a retry has made that void."""
+        wait = (await self.waits()).get(name)
+        if wait is None or wait.payload is None:
+            return None
+        told = from_json(await text_of(wait.payload, blob_store=self._ports.blob_store), what="result of a child")
+        is_void = wait.key != self._lease.key and told["status"] != "COMPLETED"
+        return None if is_void else told
+
+    async def _found(self, run_id: str) -> Any:
+        """Return how the child has ended, if it has: while this run had failed, nobody was there to be told."""
+        ports = self._ports
+        run = await ports.persistence.find_run(run_id)
+        if run is None or not run.status.is_terminal:
+            return None
+        text = await child_result(run, persistence=ports.persistence, blob_store=ports.blob_store)
+        return from_json(text, what="result of a child")
 
 
 @lru_cache(maxsize=_REMEMBERED)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from holdfast.codec import digest, from_json, to_json
 from holdfast.command import Ports, Settings
 from holdfast.entities.payload import Artifact, Payload
+from holdfast.entities.run import Run, RunStatus
 from holdfast.entities.stage import Lease, StageKey
 from holdfast.errors import ArtifactNotFound, PayloadTooLarge
 from holdfast.ports.blob_store import BlobStore
@@ -79,6 +80,20 @@ async def run_output(
     outputs = await persistence.get_outputs(run_id, output_of)
     texts = [await text_of(outputs[stage_id], blob_store=blob_store) for stage_id in output_of]
     return texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
+
+
+async def child_result(child: Run, *, persistence: Persistence, blob_store: BlobStore) -> str:
+    """Return how a run that has ended did so, as canonical text that its parent reads."""
+    output: str | None = None
+    if child.status is RunStatus.COMPLETED:
+        output = await run_output(child.output_of, run_id=child.id, persistence=persistence, blob_store=blob_store)
+    failure = child.failure
+    told = {
+        "status": child.status.value,
+        "failure": None if failure is None else {"code": failure.code, "message": failure.message},
+        "output": output,
+    }
+    return to_json(told, what="result of a child run")
 
 
 class BlobArtifacts:

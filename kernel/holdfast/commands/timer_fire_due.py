@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import attrs
 
 from holdfast.change import Change, Committed
-from holdfast.codec import to_json
 from holdfast.command import Command, Ports
 from holdfast.decide.fire import drop, expire, follow_parent, hear_of_child, let_go, run_out
-from holdfast.entities.payload import Payload
 from holdfast.entities.run import Run, RunStatus
 from holdfast.entities.timer import CHILD_PREFIX, Timer, TimerKind
 from holdfast.entities.wait import WaitStatus
 from holdfast.errors import StaleVersion
 from holdfast.naming import check_number
-from holdfast.payloads import keep, run_output
+from holdfast.payloads import child_result, keep
 from holdfast.settling import announce
 
 
@@ -71,8 +69,16 @@ async def _decided(timer: Timer, ports: Ports) -> Change:
     if run is None or run.status is RunStatus.COMPENSATING:
         return drop(timer)
     if timer.kind is TimerKind.PARENT_ENDED:
-        return follow_parent(timer, run)
+        return follow_parent(timer, run) if await _is_left_alone(run, ports) else drop(timer)
     return run_out(timer, run)
+
+
+async def _is_left_alone(run: Run, ports: Ports) -> bool:
+    """Return whether the parent has ended otherwise than well: a retry may have brought it back meanwhile."""
+    parent_id = run.header.parent_id
+    assert parent_id is not None, "only children are told of their parents"
+    parent = await ports.persistence.find_run(parent_id)
+    return parent is None or parent.status in {RunStatus.FAILED, RunStatus.CANCELLED}
 
 
 async def _child_ended(timer: Timer, ports: Ports) -> Change:
@@ -83,26 +89,11 @@ async def _child_ended(timer: Timer, ports: Ports) -> Change:
     is_told = message is not None or any(one.status is WaitStatus.RESOLVED for one in waits)
     if child is None or not child.status.is_terminal or (is_told and wait is None):
         return drop(timer)
-    return hear_of_child(timer, child, wait=wait, result=await _result(child, timer, ports))
-
-
-async def _result(child: Run, timer: Timer, ports: Ports) -> Payload:
-    """Return how the child ended, as its parent will read it."""
-    output: str | None = None
-    if child.status is RunStatus.COMPLETED:
-        output = await run_output(
-            child.output_of, run_id=child.id, persistence=ports.persistence, blob_store=ports.blob_store
-        )
-    failure = child.failure
-    told: dict[str, Any] = {
-        "status": child.status.value,
-        "failure": None if failure is None else {"code": failure.code, "message": failure.message},
-        "output": output,
-    }
-    return await keep(
-        to_json(told, what="result of a child run"),
+    result = await keep(
+        await child_result(child, persistence=ports.persistence, blob_store=ports.blob_store),
         prefix=f"{timer.run_id}/child/{child.id}",
         what=f"result of child run {child.id}",
         blob_store=ports.blob_store,
         settings=ports.settings,
     )
+    return hear_of_child(timer, child, wait=wait, result=result)

@@ -10,7 +10,7 @@ import attrs
 
 from holdfast.change import ZERO, Change, NewAnnotation, NewRun, NewTimer, Step
 from holdfast.entities.run import RunHeader
-from holdfast.entities.timer import START, TimerKind
+from holdfast.entities.timer import PARENT, START, TimerKind
 from holdfast.events import EventType, NewEvent
 
 
@@ -32,12 +32,17 @@ def create(header: RunHeader, wanted: Wanted) -> Change:
         "workflowVersion": header.workflow_version,
         "priority": header.priority,
     }
+    timers: tuple[NewTimer, ...] = ()
     if header.parent_id is not None:
         data["parentId"] = header.parent_id
-    timers: tuple[NewTimer, ...] = ()
+        # The parent may have ended just before: nobody else would tell a child that it did not have yet.
+        timers = (NewTimer(id=PARENT, kind=TimerKind.PARENT_ENDED, delay=ZERO),)
     if wanted.delay > ZERO:
         data["startInSeconds"] = wanted.delay.total_seconds()
-        timers = (NewTimer(id=START, kind=TimerKind.RUN_START, delay=wanted.delay),)
+        timers = (
+            *timers,
+            NewTimer(id=START, kind=TimerKind.RUN_START, delay=wanted.delay),
+        )
     return Change(
         run_id=header.id,
         create=NewRun(
