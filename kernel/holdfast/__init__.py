@@ -1,51 +1,92 @@
 """Holdfast, a durable workflow engine: the words that workflows are written with, and the kernel that runs them."""
 
 from holdfast.authoring.batch import BatchStage, Pending
+from holdfast.authoring.branching import otherwise, when
+from holdfast.authoring.classes import flow
 from holdfast.authoring.context import Context
-from holdfast.authoring.flow import Flow, workflow
+from holdfast.authoring.flow import Flow, line, workflow
+from holdfast.authoring.graph import Graph
+from holdfast.authoring.nodes import edge, entry, node
+from holdfast.authoring.pausing import Child
 from holdfast.authoring.registry import Registry
+from holdfast.authoring.results import Fail, Ok, Wait
+from holdfast.authoring.seen import Seen
 from holdfast.authoring.stage import Stage, stage
 from holdfast.command import Settings
 from holdfast.commands.run_cancel import RunCancel
 from holdfast.commands.run_create import RunCreate
-from holdfast.creating import RunCreated
+from holdfast.commands.run_pause import RunPause
 from holdfast.commands.run_rerun_from import RunRerunFrom
+from holdfast.commands.run_resume import Resumed, RunResume
+from holdfast.commands.run_retry import RunRetry
+from holdfast.commands.run_unpause import RunUnpause
+from holdfast.creating import RunCreated
 from holdfast.driving import run_sync
+from holdfast.entities.graph import END
 from holdfast.entities.retry import NeverRetry, Retry, RetryAfter
 from holdfast.entities.run import Failure, Run, RunStatus
 from holdfast.entities.stage import StageStatus
-from holdfast.errors import Conflict, DefinitionError, HoldfastError, Rejected, Unavailable
+from holdfast.errors import (
+    ChildFailed,
+    Conflict,
+    DefinitionError,
+    HoldfastError,
+    Rejected,
+    Unavailable,
+    WaitTimedOut,
+)
 from holdfast.events import Event, EventType
 from holdfast.kernel import Kernel
 
 __all__ = [
+    "END",
     "BatchStage",
+    "Child",
+    "ChildFailed",
     "Conflict",
     "Context",
     "DefinitionError",
     "Event",
     "EventType",
+    "Fail",
     "Failure",
     "Flow",
+    "Graph",
     "HoldfastError",
     "Kernel",
     "NeverRetry",
+    "Ok",
     "Pending",
     "Registry",
     "Rejected",
+    "Resumed",
     "Retry",
     "RetryAfter",
     "Run",
     "RunCancel",
     "RunCreate",
     "RunCreated",
+    "RunPause",
     "RunRerunFrom",
+    "RunResume",
+    "RunRetry",
     "RunStatus",
+    "RunUnpause",
+    "Seen",
     "Settings",
     "Stage",
     "StageStatus",
     "Unavailable",
+    "Wait",
+    "WaitTimedOut",
+    "edge",
+    "entry",
+    "flow",
+    "line",
+    "node",
+    "otherwise",
     "run_sync",
     "stage",
+    "when",
     "workflow",
 ]

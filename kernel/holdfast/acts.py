@@ -155,8 +155,8 @@ def _to_undo(stages: tuple[StageInstance, ...], job: Leased) -> list[StageInstan
         and one.key.stage_id in specs
         and specs[one.key.stage_id].compensate is not None
     ]
-    # Those that ended at one instant have no order; the key gives them a stable one.
-    return sorted(done, key=lambda one: (one.finished_at, one.key), reverse=True)
+    # Of those that ended at one instant the one that stands further down the path came later.
+    return sorted(done, key=lambda one: (one.finished_at, one.depth, one.key), reverse=True)
 
 
 async def _undone(done: StageInstance, job: Leased) -> None:

@@ -138,17 +138,14 @@ class Context(Pausing, Generic[C]):
         fence: The lease's epoch; hand it to systems that can refuse stale writers.
     """
 
-    __slots__ = ("_at", "_lease", "_watch", "config")
+    __slots__ = ("_at", "_lease", "_steps", "_watch", "config")
 
     def __init__(self, at: Attempt, *, config: C) -> None:
         self.config = config
         self._at = at
         self._lease = at.lease
+        self._steps = at.steps
         self._watch = at.watch
-
-    @property
-    def _steps(self) -> Steps:
-        return self._at.steps
 
     @property
     def input(self) -> Any:

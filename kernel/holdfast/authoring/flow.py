@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
-from holdfast.authoring.branching import Case, Next
-from holdfast.authoring.context import Context
-from holdfast.authoring.draft import Beginning
+from holdfast.authoring.branching import Case
+from holdfast.authoring.draft import FOLLOWS, Beginning
 from holdfast.authoring.growing import Step
 from holdfast.authoring.heading import Told, begun, read_header
+from holdfast.authoring.imperative import Imperative
 from holdfast.authoring.pipeline import Pipeline
 from holdfast.authoring.reading import read_branch, read_map, read_parallel, read_pipe, read_wait
 from holdfast.authoring.source import caller
-from holdfast.authoring.stage import In_contra, Out_co
-from holdfast.entities.definition import STEP_LIMIT
-from holdfast.entities.retry import Span
+from holdfast.authoring.stage import In_contra, Out_co, Part
+from holdfast.entities.definition import DEFAULT_QUEUE, STEP_LIMIT
+from holdfast.entities.retry import Retry, Span
 
 Given = TypeVar("Given")
 T = TypeVar("T")
@@ -29,16 +29,13 @@ E = TypeVar("E")
 F = TypeVar("F")
 G = TypeVar("G")
 
-#: A case whose stage takes what arrives, or its context only.
-Choice = Case[Given, T] | Case[Context[Any], T]
-
 
 class Flow(Pipeline[In_contra, Out_co], Generic[In_contra, Out_co]):
     """A workflow or a line as far as it is written: it takes an *In* and gives an *Out*. Immutable."""
 
     __slots__ = ()
 
-    def pipe(self, stage: Next[Out_co, T], /) -> Flow[In_contra, T]:
+    def pipe(self, stage: Part[Out_co, T], /) -> Flow[In_contra, T]:
         """Add *stage*, or a line of stages, which takes what comes out so far.
 
         Raises:
@@ -47,46 +44,46 @@ class Flow(Pipeline[In_contra, Out_co], Generic[In_contra, Out_co]):
         return self._with(read_pipe(stage, call=caller()))
 
     @overload
-    def parallel(self, a: Next[Out_co, A], /) -> Flow[In_contra, A]: ...  # pyright: ignore[reportOverlappingOverload]  # first match
+    def parallel(self, a: Part[Out_co, A], /) -> Flow[In_contra, A]: ...  # pyright: ignore[reportOverlappingOverload]  # first match
     @overload
-    def parallel(self, a: Next[Out_co, A], b: Next[Out_co, B], /) -> Flow[In_contra, tuple[A, B]]: ...
+    def parallel(self, a: Part[Out_co, A], b: Part[Out_co, B], /) -> Flow[In_contra, tuple[A, B]]: ...
     @overload
     def parallel(
-        self, a: Next[Out_co, A], b: Next[Out_co, B], c: Next[Out_co, C], /
+        self, a: Part[Out_co, A], b: Part[Out_co, B], c: Part[Out_co, C], /
     ) -> Flow[In_contra, tuple[A, B, C]]: ...
     @overload
     def parallel(
-        self, a: Next[Out_co, A], b: Next[Out_co, B], c: Next[Out_co, C], d: Next[Out_co, D], /
+        self, a: Part[Out_co, A], b: Part[Out_co, B], c: Part[Out_co, C], d: Part[Out_co, D], /
     ) -> Flow[In_contra, tuple[A, B, C, D]]: ...
     @overload
     def parallel(
-        self, a: Next[Out_co, A], b: Next[Out_co, B], c: Next[Out_co, C], d: Next[Out_co, D], e: Next[Out_co, E], /
+        self, a: Part[Out_co, A], b: Part[Out_co, B], c: Part[Out_co, C], d: Part[Out_co, D], e: Part[Out_co, E], /
     ) -> Flow[In_contra, tuple[A, B, C, D, E]]: ...
     @overload
     def parallel(
         self,
-        a: Next[Out_co, A],
-        b: Next[Out_co, B],
-        c: Next[Out_co, C],
-        d: Next[Out_co, D],
-        e: Next[Out_co, E],
-        f: Next[Out_co, F],
+        a: Part[Out_co, A],
+        b: Part[Out_co, B],
+        c: Part[Out_co, C],
+        d: Part[Out_co, D],
+        e: Part[Out_co, E],
+        f: Part[Out_co, F],
         /,
     ) -> Flow[In_contra, tuple[A, B, C, D, E, F]]: ...
     @overload
     def parallel(
-        self, a: Next[Out_co, A], /, *, need: int | None = None, tolerate: int = 0
+        self, a: Part[Out_co, A], /, *, need: int | None = None, tolerate: int = 0
     ) -> Flow[In_contra, tuple[A | None]]: ...
     @overload
     def parallel(
-        self, a: Next[Out_co, A], b: Next[Out_co, B], /, *, need: int | None = None, tolerate: int = 0
+        self, a: Part[Out_co, A], b: Part[Out_co, B], /, *, need: int | None = None, tolerate: int = 0
     ) -> Flow[In_contra, tuple[A | None, B | None]]: ...
     @overload
     def parallel(
         self,
-        a: Next[Out_co, A],
-        b: Next[Out_co, B],
-        c: Next[Out_co, C],
+        a: Part[Out_co, A],
+        b: Part[Out_co, B],
+        c: Part[Out_co, C],
         /,
         *,
         need: int | None = None,
@@ -95,10 +92,10 @@ class Flow(Pipeline[In_contra, Out_co], Generic[In_contra, Out_co]):
     @overload
     def parallel(
         self,
-        a: Next[Out_co, A],
-        b: Next[Out_co, B],
-        c: Next[Out_co, C],
-        d: Next[Out_co, D],
+        a: Part[Out_co, A],
+        b: Part[Out_co, B],
+        c: Part[Out_co, C],
+        d: Part[Out_co, D],
         /,
         *,
         need: int | None = None,
@@ -106,7 +103,7 @@ class Flow(Pipeline[In_contra, Out_co], Generic[In_contra, Out_co]):
     ) -> Flow[In_contra, tuple[A | None, B | None, C | None, D | None]]: ...
     @overload
     def parallel(
-        self, *stages: Next[Out_co, Any], need: int | None = None, tolerate: int = 0
+        self, *stages: Part[Out_co, Any], need: int | None = None, tolerate: int = 0
     ) -> Flow[In_contra, tuple[Any, ...]]: ...
     def parallel(self, *stages: Any, need: int | None = None, tolerate: int = 0) -> Any:
         """Add stages that run in parallel; each takes what comes out so far, and their outputs form a tuple in order.
@@ -124,50 +121,48 @@ class Flow(Pipeline[In_contra, Out_co], Generic[In_contra, Out_co]):
         return self._with(read_parallel(stages, need=need, tolerate=tolerate, call=caller()))
 
     @overload
-    def branch(self, a: Choice[Out_co, A], b: Choice[Out_co, B], /) -> Flow[In_contra, A | B]: ...  # pyright: ignore[reportOverlappingOverload]  # first match
+    def branch(self, a: Case[Out_co, A], b: Case[Out_co, B], /) -> Flow[In_contra, A | B]: ...  # pyright: ignore[reportOverlappingOverload]  # first match
+    @overload
+    def branch(self, a: Case[Out_co, A], b: Case[Out_co, B], c: Case[Out_co, C], /) -> Flow[In_contra, A | B | C]: ...
     @overload
     def branch(
-        self, a: Choice[Out_co, A], b: Choice[Out_co, B], c: Choice[Out_co, C], /
-    ) -> Flow[In_contra, A | B | C]: ...
-    @overload
-    def branch(
-        self, a: Choice[Out_co, A], b: Choice[Out_co, B], c: Choice[Out_co, C], d: Choice[Out_co, D], /
+        self, a: Case[Out_co, A], b: Case[Out_co, B], c: Case[Out_co, C], d: Case[Out_co, D], /
     ) -> Flow[In_contra, A | B | C | D]: ...
     @overload
     def branch(
         self,
-        a: Choice[Out_co, A],
-        b: Choice[Out_co, B],
-        c: Choice[Out_co, C],
-        d: Choice[Out_co, D],
-        e: Choice[Out_co, E],
+        a: Case[Out_co, A],
+        b: Case[Out_co, B],
+        c: Case[Out_co, C],
+        d: Case[Out_co, D],
+        e: Case[Out_co, E],
         /,
     ) -> Flow[In_contra, A | B | C | D | E]: ...
     @overload
     def branch(
         self,
-        a: Choice[Out_co, A],
-        b: Choice[Out_co, B],
-        c: Choice[Out_co, C],
-        d: Choice[Out_co, D],
-        e: Choice[Out_co, E],
-        f: Choice[Out_co, F],
+        a: Case[Out_co, A],
+        b: Case[Out_co, B],
+        c: Case[Out_co, C],
+        d: Case[Out_co, D],
+        e: Case[Out_co, E],
+        f: Case[Out_co, F],
         /,
     ) -> Flow[In_contra, A | B | C | D | E | F]: ...
     @overload
     def branch(
         self,
-        a: Choice[Out_co, A],
-        b: Choice[Out_co, B],
-        c: Choice[Out_co, C],
-        d: Choice[Out_co, D],
-        e: Choice[Out_co, E],
-        f: Choice[Out_co, F],
-        g: Choice[Out_co, G],
+        a: Case[Out_co, A],
+        b: Case[Out_co, B],
+        c: Case[Out_co, C],
+        d: Case[Out_co, D],
+        e: Case[Out_co, E],
+        f: Case[Out_co, F],
+        g: Case[Out_co, G],
         /,
     ) -> Flow[In_contra, A | B | C | D | E | F | G]: ...
     @overload
-    def branch(self, *cases: Choice[Out_co, T]) -> Flow[In_contra, T]: ...
+    def branch(self, *cases: Case[Out_co, T]) -> Flow[In_contra, T]: ...
     def branch(self, *cases: Any) -> Any:
         """Add a choice: of the cases, the one of the highest priority that is true is taken.
 
@@ -179,10 +174,10 @@ class Flow(Pipeline[In_contra, Out_co], Generic[In_contra, Out_co]):
         return self._with(read_branch(cases, call=caller()))
 
     @overload
-    def map(self: Flow[Given, Sequence[T]], stage: Next[T, U], /, *, limit: int = 10) -> Flow[Given, list[U]]: ...
+    def map(self: Flow[Given, Sequence[T]], stage: Part[T, U], /, *, limit: int = 10) -> Flow[Given, list[U]]: ...
     @overload
     def map(
-        self: Flow[Given, Sequence[T]], stage: Next[T, U], /, *, limit: int = 10, tolerate: float
+        self: Flow[Given, Sequence[T]], stage: Part[T, U], /, *, limit: int = 10, tolerate: float
     ) -> Flow[Given, list[U | None]]: ...
     def map(self, stage: Any, /, *, limit: int = 10, tolerate: float | None = None) -> Any:
         """Add a stage, or a line of stages, that is executed for each item of the list that comes out so far.
@@ -199,16 +194,24 @@ class Flow(Pipeline[In_contra, Out_co], Generic[In_contra, Out_co]):
         """
         return self._with(read_map(stage, limit=limit, tolerate=tolerate, call=caller()))
 
+    @overload
+    def wait_for(
+        self, name: str, payload: type[W], /, *, timeout: Span | None = None, reason: str = ""
+    ) -> Flow[In_contra, tuple[Out_co, W]]: ...
+    @overload
+    def wait_for(
+        self, name: str, payload: type[W], /, *, timeout: Span, on_timeout: Part[Out_co, U], reason: str = ""
+    ) -> Flow[In_contra, tuple[Out_co, W | U]]: ...
     def wait_for(
         self,
         name: str,
-        payload: type[W],
+        payload: Any,
         /,
         *,
         timeout: Span | None = None,
-        on_timeout: Next[Out_co, W] | None = None,
+        on_timeout: Any = None,
         reason: str = "",
-    ) -> Flow[In_contra, tuple[Out_co, W]]:
+    ) -> Any:
         """Wait for somebody to resume the run with a payload, which is paired with what comes out so far.
 
         Args:
@@ -254,18 +257,39 @@ def workflow(
     compensate: bool = False,
     state: bool = False,
 ) -> Flow[None, None]: ...
-def workflow(  # noqa: PLR0913 - one for each option
+@overload
+def workflow(
     id: str,
     *,
-    input: Any,
     version: str = "1.0.0",
     description: str = "",
     timeout: Span | None = None,
     step_limit: int = STEP_LIMIT,
     compensate: bool = False,
     state: bool = False,
+    retry: Retry | None = None,
+    key: Callable[[Any], str] | None = None,
+    waits: Mapping[str, Any] | None = None,
+    queue: str = DEFAULT_QUEUE,
+) -> Imperative: ...
+def workflow(  # noqa: PLR0913 - one for each option
+    id: str,
+    *,
+    input: Any = FOLLOWS,
+    version: str = "1.0.0",
+    description: str = "",
+    timeout: Span | None = None,
+    step_limit: int = STEP_LIMIT,
+    compensate: bool = False,
+    state: bool = False,
+    retry: Retry | None = None,
+    key: Callable[[Any], str] | None = None,
+    waits: Mapping[str, Any] | None = None,
+    queue: str = DEFAULT_QUEUE,
 ) -> Any:
     """Begin a workflow, to which `Flow.pipe`, `Flow.parallel` and their like add stages.
+
+    Without *input* it decorates one async function ``(input, ctx)``, which then is the whole workflow.
 
     Args:
         id: What the workflow is known by.
@@ -276,6 +300,10 @@ def workflow(  # noqa: PLR0913 - one for each option
         step_limit: How many stages a path through a run may have.
         compensate: Whether completed stages are undone when a run fails or is cancelled.
         state: Whether runs have a state that stages see and patch.
+        retry: Of a function: as for `stage`.
+        key: Of a function: as for `stage`.
+        waits: Of a function: as for `stage`.
+        queue: Of a function: as for `stage`.
 
     Raises:
         DefinitionError: If an argument is not fit to be what it is.
@@ -289,7 +317,13 @@ def workflow(  # noqa: PLR0913 - one for each option
         compensate=compensate,
         state=state,
     )
-    return Flow(begun(read_header(id, input=input, options=options, call=call)))
+
+    def begin(kind: Any) -> Flow[Any, Any]:
+        return Flow(begun(read_header(id, input=kind, options=options, call=call)))
+
+    if input is FOLLOWS:
+        return Imperative(begin=begin, retry=retry, key=key, waits=waits, queue=queue)
+    return begin(input)
 
 
 def line(input: type[T], /) -> Flow[T, T]:

@@ -9,7 +9,6 @@ import attrs
 
 from holdfast.entities.definition import PayloadType
 from holdfast.entities.retry import Span, span
-from holdfast.entities.stage import Lease
 from holdfast.errors import InvalidInput
 from holdfast.naming import check_name
 
@@ -71,11 +70,7 @@ class Pausing:
 
     __slots__ = ()
 
-    _lease: Lease
-
-    @property
-    def _steps(self) -> Steps:
-        raise NotImplementedError
+    _steps: Steps
 
     async def sleep(self, name: str, duration: Span, /) -> None:
         """Go on after *duration*, such as ``2h``; the stage gives its worker back meanwhile.

@@ -15,6 +15,7 @@ from holdfast.authoring import mistakes
 from holdfast.authoring.config import faults_of_defaults
 from holdfast.authoring.context import Context
 from holdfast.authoring.mistakes import Subject
+from holdfast.authoring.results import plain_output
 from holdfast.authoring.source import source_of
 from holdfast.codec.refusals import UnresolvedName
 from holdfast.entities.definition import Body, Calling, PayloadType
@@ -103,7 +104,7 @@ def read_signature(
             source=str(source_of(function)),
         ),
         input=None if given is None else declared(hints[given.name], f"the input of {subject.name}", subject),
-        output=declared(returning(output), f"the output of {subject.name}", subject),
+        output=declared(returning(plain_output(output)), f"the output of {subject.name}", subject),
         config=None if context is None else _config(hints[context.name], subject),
     )
 
