@@ -6,15 +6,15 @@ from typing import Final
 
 import holdfast
 
-#: Everything that `from holdfast import …` offers, in the order of `sorted`.
+#: Everything that `from holdfast import …` offers, in the order that the linter keeps.
 EXPECTED: Final[list[str]] = [
+    "END",
     "BatchStage",
     "Child",
     "ChildFailed",
     "Conflict",
     "Context",
     "DefinitionError",
-    "END",
     "Event",
     "EventType",
     "Fail",
@@ -62,9 +62,10 @@ EXPECTED: Final[list[str]] = [
 
 
 def test_front_door_exports_exactly_the_pinned_names() -> None:
-    """The front door exports the names of this file and no others, sorted."""
+    """The front door exports the names of this file and no others."""
     exported: list[str] = list(vars(holdfast).get("__all__", []))
-    assert exported == sorted(set(EXPECTED))
+    assert exported == EXPECTED
+    assert len(set(exported)) == len(exported)
 
 
 def test_every_pinned_name_can_be_imported() -> None:
