@@ -13,7 +13,7 @@ from holdfast.authoring.batch import BatchStage, Pending
 from holdfast.authoring.context import Context
 from holdfast.authoring.flow import Flow, workflow
 from holdfast.authoring.stage import Stage, stage
-from holdfast.entities.definition import Gate
+from holdfast.entities.graph import END, START
 from holdfast.errors import DefinitionError
 
 
@@ -66,11 +66,16 @@ def test_parity_003_pipe_and_parallel_make_groups() -> None:
     definition = review().definition()
     assert definition.groups == (("split",), ("count", "longest"), ("report",))
     assert list(definition.stages) == ["split", "count", "longest", "report"]
-    assert [spec.group for spec in definition.stages.values()] == [1, 2, 2, 3]
     assert [spec.index for spec in definition.stages.values()] == [0, 1, 2, 3]
     assert definition.entry == ("split",)
     assert definition.final == ("report",)
-    assert definition.gates[1] == Gate(id="g2", sources=("count", "longest"), targets=("report",))
+    assert [(edge.source, edge.targets) for edge in definition.edges] == [
+        (START, ("split",)),
+        ("split", ("count", "longest")),
+        ("count", ("report",)),
+        ("longest", ("report",)),
+        ("report", (END,)),
+    ]
 
 
 def test_parity_004_each_parallel_call_is_its_own_group() -> None:
@@ -299,7 +304,6 @@ class Batch(BatchStage[int, str, int]):
         pytest.param(Batch, "Make one of it: Batch().", id="class"),
         pytest.param("split", "Pass functions decorated with @stage", id="text"),
         pytest.param(None, "Pass functions decorated with @stage", id="none"),
-        pytest.param(workflow("inner", input=int), "Pass functions decorated with @stage", id="flow"),
     ],
 )
 def test_only_stages_can_be_piped(value: Any, fix: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from holdfast import BatchStage, Context, Flow, Pending, stage, workflow
+from holdfast import END, BatchStage, Context, Flow, Graph, Pending, line, otherwise, stage, when, workflow
 
 
 class Doc(BaseModel):
@@ -38,6 +38,16 @@ def double(x: int) -> int:
 @stage
 async def tick() -> float:
     return 0.5
+
+
+@stage
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@stage
+def pair(numbers: tuple[int, int]) -> int:
+    return sum(numbers)
 
 
 class Batch(BatchStage[list[str], str, int]):
@@ -73,8 +83,45 @@ begun.pipe(lambda doc: doc)  # type: ignore[arg-type]  # a function that is no s
 begun.pipe("split")  # type: ignore[arg-type]  # a name instead of a stage
 texts.parallel(count, double)  # type: ignore[arg-type]  # the second stage does not fit
 texts.parallel(count, count).pipe(double)  # type: ignore[arg-type]  # a tuple is no int
-texts.pipe(begun)  # type: ignore[arg-type]  # a flow is no stage
 Half()  # type: ignore[abstract]  # a batch stage without poll
+
+
+@stage
+def size(text: str) -> int:
+    return len(text)
+
+
+@stage
+def doubled(number: int) -> int:
+    return 2 * number
+
+
+numbers = workflow("numbers", input=int)
+begun.pipe(line(int).pipe(double))  # type: ignore[arg-type]  # a line of other input
+begun.map(size)  # type: ignore[misc]  # a document is no list
+texts.map(double)  # type: ignore[arg-type]  # the items are text
+texts.map(size).pipe(double)  # type: ignore[arg-type]  # a list of numbers is no number
+texts.map(size, tolerate=1).pipe(total)  # type: ignore[arg-type]  # some may be absent
+texts.map(size, limit="10")  # type: ignore[call-overload]  # text is no number
+numbers.branch(when(lambda x: x.nothing, double), otherwise(doubled))  # type: ignore[attr-defined]  # an unknown attribute
+numbers.branch(when(lambda x: x > 1, size), otherwise(doubled))  # type: ignore[call-overload]  # a case of other input
+numbers.branch(when(lambda x: x > 1, double), otherwise(size))  # type: ignore[call-overload]  # another input otherwise
+numbers.branch(when(lambda x: x > 1, double), otherwise(doubled)).pipe(size)  # type: ignore[arg-type]  # it gives numbers
+numbers.branch(double)  # type: ignore[call-overload]  # a stage that is no case
+numbers.wait_for("go", int).pipe(double)  # type: ignore[arg-type]  # a pair is no number
+numbers.wait_for("go", str, timeout="1h", on_timeout=size)  # type: ignore[call-overload]  # a stage of other input
+numbers.wait_for("go", int, timeout=5)  # type: ignore[call-overload]  # a number is no duration
+numbers.parallel(double, doubled, need="1")  # type: ignore[call-overload]  # text is no number
+numbers.parallel(double, doubled, tolerate=1).pipe(pair)  # type: ignore[arg-type]  # some may be absent
+when(lambda x, run, more: True, double)  # type: ignore[call-overload]  # one parameter too many
+Graph("g", int).entry(size)  # type: ignore[arg-type]  # another input
+Graph("g", int).edge(double, size)  # type: ignore[call-overload]  # another type
+Graph("g", int).edge(double, (doubled, size))  # type: ignore[call-overload]  # another type in a fork
+Graph("g", int).edge(double, END, when=lambda x: x.nothing)  # type: ignore[attr-defined]  # an unknown attribute
+Graph("g", int).edge(double, END, on="timeout")  # type: ignore[call-overload]  # only waits time out
+Graph("g", int, str).end(double)  # type: ignore[arg-type]  # another output
+stage(key=5)  # type: ignore[call-overload]  # a number is no function
+double.using(key="x")  # type: ignore[arg-type]  # text is no function
 
 wrong: Flow[Doc, str] = begun.pipe(split)  # type: ignore[arg-type]  # another output
 wider: Flow[object, object] = begun.pipe(split)  # type: ignore[assignment]  # it takes documents only
@@ -82,7 +129,7 @@ wider: Flow[object, object] = begun.pipe(split)  # type: ignore[assignment]  # i
 double("x")  # type: ignore[arg-type]  # another input in a direct call
 double(1, 2)  # type: ignore[call-arg]  # one argument too many
 print(tick(1))  # type: ignore[call-arg]  # a stage without input
-workflow("w")  # type: ignore[call-overload]  # no input type
+workflow("w").pipe(count)  # type: ignore[attr-defined]  # no input type, so it decorates a function
 workflow("w", input=Doc, timeout=5)  # type: ignore[call-overload]  # a number is no duration
 double.using(retry=3)  # type: ignore[arg-type]  # a number is no policy
 stage(timeout=30)  # type: ignore[call-overload]  # a number is no duration

@@ -7,7 +7,22 @@ from typing import Any, assert_type
 
 from pydantic import BaseModel
 
-from holdfast import BatchStage, Context, Flow, Pending, Registry, Retry, stage, workflow
+from holdfast import (
+    END,
+    BatchStage,
+    Context,
+    Flow,
+    Graph,
+    Pending,
+    Registry,
+    Retry,
+    Seen,
+    line,
+    otherwise,
+    stage,
+    when,
+    workflow,
+)
 
 
 class Doc(BaseModel):
@@ -126,6 +141,174 @@ def options() -> None:
     assert_type(again(["a"]), int)
     assert_type(workflow("w", input=list[str]).pipe(again), Flow[list[str], int])
     assert_type(labels.using(timeout="1m"), LabelBatch)
+
+
+class Report(BaseModel):
+    labels: list[Label]
+    sure: bool
+
+
+class Decision(BaseModel):
+    approved: bool
+
+
+@stage(key=lambda text: text)
+async def labelled(text: str, ctx: Context[Config]) -> Label:
+    return Label(topic=text)
+
+
+@stage
+def reported(found: list[Label]) -> Report:
+    return Report(labels=found, sure=True)
+
+
+@stage
+def publish(report: Report) -> str:
+    return "published"
+
+
+@stage(waits={"second": Decision})
+def number(report: Report) -> int:
+    return 1
+
+
+def withdraw(published: bool, ctx: Context) -> None: ...
+
+
+@stage(compensate=withdraw)
+def book(decided: bool) -> bool:
+    return decided
+
+
+@stage
+def decide(both: tuple[Report, Decision]) -> bool:
+    return both[1].approved
+
+
+@stage
+def escalate(report: Report) -> Decision:
+    return Decision(approved=False)
+
+
+@stage
+def summed(both: dict[str, int | str]) -> int:
+    return len(both)
+
+
+@stage
+def shorten(text: str) -> str:
+    return text[:10]
+
+
+def is_sure(report: Report) -> bool:
+    return report.sure
+
+
+def is_short(report: Report) -> bool:
+    return len(report.labels) < 3
+
+
+def is_long(report: Report) -> bool:
+    return len(report.labels) > 10
+
+
+def is_known(report: Report, run: Seen) -> bool:
+    assert_type(run.output(reported), Report)
+    return bool(run.state)
+
+
+def branches() -> None:
+    """Infer what comes out of a branch, and what its conditions are given."""
+    begun = workflow("w", input=list[Label]).pipe(reported)
+    two = begun.branch(when(lambda report: report.sure, publish, priority=10), otherwise(number))
+    assert_type(two, Flow[list[Label], str | int])
+    three = begun.branch(when(is_sure, publish), when(is_known, number), otherwise(tick))
+    assert_type(three, Flow[list[Label], str | int | float])
+    asked = begun.branch(when(lambda report, run: report.sure and "x" in run.state, number), otherwise(late))
+    assert_type(asked, Flow[list[Label], int | bytes])
+    kept = begun.branch(when(lambda report: not report.sure, decided()), otherwise(line(Report)))
+    assert_type(kept, Flow[list[Label], bool | Report])
+
+
+def undone() -> None:
+    """Accept a stage that can be undone."""
+    booked = workflow("w", input=bool, compensate=True, state=True, step_limit=100).pipe(book)
+    assert_type(booked, Flow[bool, bool])
+
+
+def six_cases() -> None:
+    """Infer what comes out of a branch of six cases."""
+    many = workflow("w", input=Report).branch(
+        when(is_sure, publish.using(name="a")),
+        when(lambda report: len(report.labels) > 3, number.using(name="b")),
+        when(is_short, tick.using(name="c")),
+        when(is_known, late.using(name="d")),
+        when(is_long, clear.using(name="e")),
+        otherwise(line(Report)),
+    )
+    assert_type(many, Flow[Report, str | int | float | bytes | None | Report])
+
+
+def decided() -> Flow[Report, bool]:
+    """Return a line that waits for somebody's decision."""
+    asked = line(Report).wait_for("approval", Decision, timeout="7d", on_timeout=escalate, reason="Is it right?")
+    assert_type(asked, Flow[Report, tuple[Report, Decision]])
+    late = line(Report).wait_for("approval", Decision, timeout="7d", on_timeout=publish)
+    assert_type(late, Flow[Report, tuple[Report, Decision | str]])
+    return asked.pipe(decide)
+
+
+def maps() -> None:
+    """Infer what comes out of a map, of a stage and of a line."""
+    begun = workflow("w", input=Doc).pipe(split)
+    assert_type(begun.map(labelled, limit=8), Flow[Doc, list[Label]])
+    assert_type(begun.map(labelled, limit=8, tolerate=0.1), Flow[Doc, list[Label | None]])
+    assert_type(begun.map(line(str).pipe(shorten).pipe(labelled)), Flow[Doc, list[Label]])
+    assert_type(begun.map(labelled).pipe(reported), Flow[Doc, Report])
+    assert_type(begun.map(tick.using(name="tock")), Flow[Doc, list[float]])
+
+
+def joins() -> None:
+    """Infer that members which need not complete may be absent."""
+    begun = workflow("w", input=list[str])
+    assert_type(begun.parallel(count, longest, need=1), Flow[list[str], tuple[int | None, str | None]])
+    assert_type(begun.parallel(count, longest, tolerate=1), Flow[list[str], tuple[int | None, str | None]])
+    kept = begun.parallel(line(list[str]), count)
+    assert_type(kept, Flow[list[str], tuple[list[str], int]])
+
+
+def graphs() -> None:
+    """Accept stages whose types fit as nodes, and infer what their conditions are given."""
+    approval = Graph.wait("approval", Decision, timeout="7d")
+    each = Graph.map(labelled, limit=4)
+    again = publish.using(name="again")
+    graph = (
+        Graph("review", Doc, version="2.0.0")
+        .entry(split)
+        .edge(split, (each, count, longest, late))
+        .edge(each, reported)
+        .edge((count, longest), summed)
+        .edge(reported, publish, when=lambda report: report.sure, priority=5)
+        .edge(reported, again, when=is_known)
+        .edge(reported, approval)
+        .edge(approval, decide)
+        .edge(approval, escalate, on="timeout")
+        .edge(escalate, END, when=lambda decision: decision.approved)
+        .edge(escalate, tick)
+        .join(summed, tolerate=1)
+        .end(publish, again, decide, summed, late, tick)
+    )
+    assert_type(graph, Graph[Doc, Any])
+    assert_type(Registry([graph]), Registry)
+    looped = (
+        Graph("shorter", str, str)
+        .entry(shorten)
+        .edge(shorten, shorten, when=lambda text, run: len(text) > 3 and run.state != {})
+        .end(shorten)
+    )
+    assert_type(looped, Graph[str, str])
+    flow: Flow[str, str] = looped
+    assert_type(flow.definition().id, str)
 
 
 async def calls(ctx: Context[Config]) -> None:

@@ -77,5 +77,6 @@ def test_parity_015_checkers_infer_and_find_what_is_marked(checker: Checker, fol
 
 def test_good_file_runs() -> None:
     """What the checkers accept builds: the good file is no fiction."""
-    code = "import good; good.pipelines(); good.stages_without_input(); good.options(); good.variance()"
+    code = "import good; good.pipelines(); good.stages_without_input(); good.options(); good.variance(); "
+    code += "good.branches(); good.six_cases(); good.maps(); good.undone(); good.joins(); good.graphs()"
     subprocess.run([sys.executable, "-c", code], cwd=HERE, check=True, capture_output=True)

@@ -6,19 +6,14 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
 from holdfast.authoring.condition import condition_of
-from holdfast.authoring.context import Context
 from holdfast.authoring.options import checked_priority
 from holdfast.authoring.seen import Seen
 from holdfast.authoring.source import Caller, caller
 from holdfast.authoring.stage import In_contra, Out_co, Part
 from holdfast.entities.graph import Condition
 
-Given = TypeVar("Given")
 T = TypeVar("T")
 U = TypeVar("U")
-
-#: What can stand where a *Given* arrives; a stage that takes its context only can stand anywhere.
-Next = Part[Given, T] | Part[Context[Any], T]
 
 
 class Case(Generic[In_contra, Out_co]):
@@ -37,9 +32,14 @@ class Case(Generic[In_contra, Out_co]):
 
 
 @overload
-def when(condition: Callable[[T], object], to: Next[T, U], /, *, priority: int = 0) -> Case[T, U]: ...
+def when(condition: Callable[[T], object], to: Part[T, U], /, *, priority: int = 0) -> Case[T, U]: ...
 @overload
-def when(condition: Callable[[T, Seen], object], to: Next[T, U], /, *, priority: int = 0) -> Case[T, U]: ...
+def when(condition: Callable[[T, Seen], object], to: Part[T, U], /, *, priority: int = 0) -> Case[T, U]: ...
+# Two for checkers that look at the stage first, which says nothing when it takes no input.
+@overload
+def when(condition: Callable[[T], object], to: Part[object, U], /, *, priority: int = 0) -> Case[T, U]: ...
+@overload
+def when(condition: Callable[[T, Seen], object], to: Part[object, U], /, *, priority: int = 0) -> Case[T, U]: ...
 def when(condition: Callable[..., object], to: Any, /, *, priority: int = 0) -> Case[Any, Any]:
     """Return the case of a branch that is taken when *condition* is true of the value.
 
@@ -56,6 +56,6 @@ def when(condition: Callable[..., object], to: Any, /, *, priority: int = 0) -> 
     return Case(to, condition=known, priority=checked_priority(priority, call=call.source), call=call)
 
 
-def otherwise(to: Next[T, U], /) -> Case[T, U]:
+def otherwise(to: Part[T, U], /) -> Case[T, U]:
     """Return the case of a branch that is taken when no condition is true."""
     return Case(to, condition=None, priority=None, call=caller())

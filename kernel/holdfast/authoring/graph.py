@@ -9,7 +9,6 @@ from typing import Any, Generic, Literal, TypeVar, cast, overload
 import attrs
 
 from holdfast.authoring import misroutes, mistakes
-from holdfast.authoring.branching import Next
 from holdfast.authoring.condition import condition_of
 from holdfast.authoring.draft import FOLLOWS, Draft, Header, Link
 from holdfast.authoring.fit import fits, takes_object
@@ -35,10 +34,11 @@ W = TypeVar("W")
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-#: One node, or several that begin at once.
-Target = Next[T, Any] | tuple[Next[T, Any], ...] | Literal["~end"]
-#: A node that several ways lead to at once may take an object of what they give, by stage id.
+#: One node, several that begin at once, or the end.
+Target = Part[T, Any] | tuple[Part[T, Any], ...] | Literal["~end"]
+#: A node where several ways meet at once may take an object of what they give, by stage id.
 Meeting = Part[dict[str, Any], Any]
+#: Any node, where the types on the way to it are not known before the whole graph is.
 Anything = Part[Any, Any] | tuple[Part[Any, Any], ...] | Literal["~end"]
 
 
@@ -134,7 +134,7 @@ class Graph(Flow[In_contra, Out_co], Generic[In_contra, Out_co]):
         super().__init__(begun(read_header(id, input=input, options=options, call=caller().source)))
         self._sketch = Sketch(Draft(self.beginning))
 
-    def entry(self, *stages: Next[In_contra, Any]) -> Graph[In_contra, Out_co]:
+    def entry(self, *stages: Part[In_contra, Any]) -> Graph[In_contra, Out_co]:
         """Let runs begin with *stages*, all of them at once.
 
         Raises:
@@ -291,10 +291,10 @@ class Graph(Flow[In_contra, Out_co], Generic[In_contra, Out_co]):
 
     @overload  # type: ignore[override]  # a graph has no end to add a map to
     @staticmethod
-    def map(stage: Next[T, U], /, *, limit: int = 10) -> MapNode[T, U]: ...
+    def map(stage: Part[T, U], /, *, limit: int = 10) -> MapNode[T, U]: ...
     @overload
     @staticmethod
-    def map(stage: Next[T, U], /, *, limit: int = 10, tolerate: float) -> MapNode[T, U | None]: ...
+    def map(stage: Part[T, U], /, *, limit: int = 10, tolerate: float) -> MapNode[T, U | None]: ...
     @staticmethod
     def map(stage: Any, /, *, limit: int = 10, tolerate: float | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return a node that executes a stage, or a line of stages, for each item of the list that it is given.

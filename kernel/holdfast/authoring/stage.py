@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, P
 import attrs
 
 from holdfast.authoring import mistakes
+from holdfast.authoring.context import Context
 from holdfast.authoring.fit import fits
 from holdfast.authoring.mistakes import Subject
 from holdfast.authoring.options import Options, checked_key, checked_name, checked_retry, checked_span, read_options
@@ -34,6 +35,7 @@ Out_co = TypeVar("Out_co", covariant=True)
 In = TypeVar("In")
 Out = TypeVar("Out")
 P = ParamSpec("P")
+Ctx = TypeVar("Ctx", bound=Context[Any])
 
 
 @attrs.frozen(kw_only=True)
@@ -215,22 +217,22 @@ class SyncStage(FunctionStage[In_contra, P, Out_co], Generic[In_contra, P, Out_c
             ...
 
 
-class AsyncStageWithoutInput(FunctionStage[object, [], Out_co], Generic[Out_co]):
-    """A stage made of an ``async def`` function without parameters; it can follow any other."""
+class AsyncStageWithoutInput(FunctionStage[object, P, Out_co], Generic[P, Out_co]):
+    """A stage made of an ``async def`` function that takes its context only, or nothing; it can follow any other."""
 
     if TYPE_CHECKING:
 
-        def __call__(self) -> Coroutine[Any, Any, Out_co]:
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Out_co]:
             """Call the function itself, outside of any workflow."""
             ...
 
 
-class SyncStageWithoutInput(FunctionStage[object, [], Out_co], Generic[Out_co]):
-    """A stage made of a plain function without parameters; it can follow any other."""
+class SyncStageWithoutInput(FunctionStage[object, P, Out_co], Generic[P, Out_co]):
+    """A stage made of a plain function that takes its context only, or nothing; it can follow any other."""
 
     if TYPE_CHECKING:
 
-        def __call__(self) -> Out_co:
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Out_co:
             """Call the function itself, outside of any workflow."""
             ...
 
@@ -238,29 +240,38 @@ class SyncStageWithoutInput(FunctionStage[object, [], Out_co], Generic[Out_co]):
 AsyncFunction = Callable[Concatenate[In, P], Coroutine[Any, Any, Out]]
 SyncFunction = Callable[Concatenate[In, P], Out]
 AsyncMaker = Callable[[], Coroutine[Any, Any, Out]]
+AsyncInContext = Callable[[Ctx], Coroutine[Any, Any, Out]]
 
 
 class StageDecorator(Protocol):
     """What `stage` with options returns: it makes a stage of a function."""
 
     @overload
+    def __call__(self, function: AsyncInContext[Ctx, Out], /) -> AsyncStageWithoutInput[[Ctx], Out]: ...  # type: ignore[overload-overlap]  # first match
+    @overload
+    def __call__(self, function: Callable[[Ctx], Out], /) -> SyncStageWithoutInput[[Ctx], Out]: ...
+    @overload
     def __call__(self, function: AsyncFunction[In, P, Out], /) -> AsyncStage[In, P, Out]: ...  # type: ignore[overload-overlap]  # first match
     @overload
     def __call__(self, function: SyncFunction[In, P, Out], /) -> SyncStage[In, P, Out]: ...
     @overload
-    def __call__(self, function: AsyncMaker[Out], /) -> AsyncStageWithoutInput[Out]: ...  # type: ignore[overload-overlap]  # first match
+    def __call__(self, function: AsyncMaker[Out], /) -> AsyncStageWithoutInput[[], Out]: ...  # type: ignore[overload-overlap]  # first match
     @overload
-    def __call__(self, function: Callable[[], Out], /) -> SyncStageWithoutInput[Out]: ...
+    def __call__(self, function: Callable[[], Out], /) -> SyncStageWithoutInput[[], Out]: ...
 
 
+@overload
+def stage(function: AsyncInContext[Ctx, Out], /) -> AsyncStageWithoutInput[[Ctx], Out]: ...  # type: ignore[overload-overlap]  # first match
+@overload
+def stage(function: Callable[[Ctx], Out], /) -> SyncStageWithoutInput[[Ctx], Out]: ...
 @overload
 def stage(function: AsyncFunction[In, P, Out], /) -> AsyncStage[In, P, Out]: ...  # type: ignore[overload-overlap]  # first match
 @overload
 def stage(function: SyncFunction[In, P, Out], /) -> SyncStage[In, P, Out]: ...
 @overload
-def stage(function: AsyncMaker[Out], /) -> AsyncStageWithoutInput[Out]: ...  # type: ignore[overload-overlap]  # first match
+def stage(function: AsyncMaker[Out], /) -> AsyncStageWithoutInput[[], Out]: ...  # type: ignore[overload-overlap]  # first match
 @overload
-def stage(function: Callable[[], Out], /) -> SyncStageWithoutInput[Out]: ...
+def stage(function: Callable[[], Out], /) -> SyncStageWithoutInput[[], Out]: ...
 @overload
 def stage(
     *,

@@ -9,8 +9,7 @@ import attrs
 
 from holdfast.authoring import misroutes
 from holdfast.authoring.draft import Awaited, Draft, Node
-from holdfast.authoring.growing import End, Item, One, Open, as_one, check_value, enter, gathered, place, put
-from holdfast.authoring.mistakes import Endpoint
+from holdfast.authoring.growing import End, Item, One, Open, as_one, enter, gathered, place, put
 from holdfast.authoring.source import Source
 from holdfast.entities.definition import Act, Join, Mapped, Shape
 from holdfast.entities.graph import Condition, EdgeOn
@@ -164,8 +163,6 @@ class Waited:
             return behind
         expired = Open(ends=(End(source=self.name, on=EdgeOn.TIMEOUT),), within=at.within)
         instead = as_one(draft, put(draft, expired, self.on_timeout, call=self.call), "pass", call=self.call)
-        taken = Endpoint(name=f'the payload of "{self.name}"', verb="is", annotation=self.payload, source=self.call)
-        check_value(draft, instead, taken, call=self.call)
         # The wait that timed out hands on what it was given, which makes a pair with what takes the payload's place.
         pair = Node(
             id=draft.fresh(self.name, "or"),
