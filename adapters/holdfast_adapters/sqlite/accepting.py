@@ -43,6 +43,7 @@ from holdfast_adapters.sqlite.found import (
     WORKER,
     Found,
 )
+from holdfast_adapters.sqlite.notes import note
 from holdfast_adapters.sqlite.prepared import EventText, JobKey, Prepared, event_text, job_key, job_row, payload_columns
 from holdfast_adapters.sqlite.runstate import KEYS, PAUSED, WAITS, RunState
 from holdfast_adapters.sqlite.writes import Writes
@@ -67,6 +68,22 @@ _MOST_LOST: Final = 32
 class Acceptance:
     """One change-set on its way into the writes of its wave."""
 
+    __slots__ = (
+        "_became",
+        "_change",
+        "_closes",
+        "_due",
+        "_early",
+        "_found",
+        "_jobs",
+        "_kept",
+        "_now",
+        "_prepared",
+        "_run",
+        "_waits",
+        "_writes",
+    )
+
     def __init__(self, prepared: Prepared, run: RunState, *, writes: Writes, found: Found) -> None:
         self._prepared = prepared
         self._change: Change = prepared.change
@@ -81,8 +98,8 @@ class Acceptance:
         self._waits: list[tuple[JobKey, tuple[Any, ...]]] = []
         #: Events of waits that took a message, to be told behind those of the step.
         self._early: list[EventText] = []
-        #: What the fenced job has become, and which other jobs were woken.
-        self._statuses: dict[JobKey, str] = {}
+        #: The status that the fenced job has now, if it was settled.
+        self._became: str | None = None
         self._closes = False
         #: The step that closed the run without ending it: its jobs and timers stay.
         self._kept: Step | None = None
@@ -103,7 +120,8 @@ class Acceptance:
         if change.supersede:
             self._supersede()
         if self._prepared.looks_further:
-            self._answer()
+            if change.answers:
+                self._answer()
             self._keep_said()
         self._step(change.step, self._prepared.events)
         steps = self._arrive() if change.step.arrivals else ()
@@ -111,7 +129,7 @@ class Acceptance:
             self._reserve(change.reservation)
         self._finish(before)
         if self._prepared.has_more:
-            self._note()
+            note(self._prepared, run, writes=writes, found=self._found)
         paused = run.status == PAUSED
         return Committed(version=run.version, steps=tuple(steps), paused=paused), [change.step, *steps]
 
@@ -144,12 +162,12 @@ class Acceptance:
                 run.active -= 1
                 run.waiting += 1
             self._due.append((rare.PARK_JOB, (status, lost), due, at))
-            self._statuses[job] = status
+            self._became = status
 
     def _end(self, finish: Finish, at: tuple[Any, ...], *, row: tuple[Any, ...], lost: str | None) -> None:
         writes, run = self._writes, self._run
         run.active -= 1
-        self._statuses[at[1:]] = finish.status.value
+        self._became = finish.status.value
         writes.done.append(at)
         writes.stages.append(
             (
@@ -187,14 +205,16 @@ class Acceptance:
     # What was said from outside.
 
     def _answer(self) -> None:
-        run, statuses = self._run, self._statuses
+        run, woken = self._run, set[JobKey]()
         for answer, wait in zip(self._change.answers, self._prepared.answers, strict=True):
             job, name = wait
             _, status = self._found.waits[run.id, wait]
             said = (answer.status.value, *payload_columns(answer.payload), answer.actor)
             self._writes.add(rare.ANSWER_WAIT, (*said, run.n, *job, name))
-            if statuses.get(job, status) == _WAITING:
-                statuses[job] = _READY
+            if job == self._prepared.job and self._became is not None:
+                status = self._became
+            if status == _WAITING and job not in woken:
+                woken.add(job)
                 run.waiting -= 1
                 run.active += 1
                 self._due.append((rare.WAKE_JOB, (), self._now, (run.n, *job)))
@@ -230,7 +250,8 @@ class Acceptance:
                 if message is not None:
                     self._writes.add(rare.DROP_MESSAGE, (run.n, wait.name))
             if status != _OPEN:
-                self._early.append((_RESUMED, *job, encoding.encode({"name": wait.name, "early": True})))
+                data = encoding.encode({"name": wait.name, "early": True})
+                self._early.append((_RESUMED, *job, data))
                 goes_on = True
         return goes_on
 
@@ -361,20 +382,6 @@ class Acceptance:
             writes.add(rare.TELL_PARENT, (CHILD_PREFIX + run.id, self._now, run.parent))
         if run.status != RunStatus.COMPLETED.value:
             writes.add(rare.TELL_CHILDREN, (PARENT, self._now, run.id))
-
-    def _note(self) -> None:
-        prepared, change, writes, n = self._prepared, self._change, self._writes, self._run.n
-        writes.add(rare.INSERT_ANNOTATION, *((n, self._now, *note) for note in prepared.notes))
-        writes.add(rare.INSERT_LOG, *((n, *log) for log in prepared.logs))
-        for made in change.artifacts:
-            writes.add(rare.SET_ARTIFACT, (n, made.name, made.blob, made.digest, made.size, made.media_type))
-        for kept in change.checkpoints:
-            result = payload_columns(kept.result)
-            writes.add(rare.KEEP_CHECKPOINT, (n, *job_key(kept.key), kept.name, *result))
-        for identity, record in zip(prepared.operations, change.operations, strict=True):
-            self._found.operations[identity] = record
-            said = (record.command, record.fingerprint, record.result, record.run_id)
-            writes.operations.append((*identity, *said, self._now))
 
 
 def _lost_epochs(row: tuple[Any, ...]) -> str:

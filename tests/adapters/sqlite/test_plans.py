@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+import attrs
 import pytest
 
-from holdfast.change import Change, Fence, Finish, Grant
+from holdfast.change import Change, Fence, Finish, Grant, NewGate, NewItems, NewRun, Refill, Rule, Step
 from holdfast.driving import run_sync
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
@@ -38,15 +40,26 @@ from holdfast_testing.contracts.samples import (
     KNOWN,
     SINK,
     TTL,
+    begin,
+    completed,
     created,
+    deadline,
     ended,
+    gate_rule,
     header,
     job,
     key,
+    moved,
+    new_wait,
     payload,
+    reach,
+    reaching,
+    ready_event,
+    rules,
     run_id,
     stand,
     started,
+    take,
     take_all,
     wanted,
 )
@@ -138,6 +151,75 @@ def test_a_wave_takes_its_changes_in_order(connection: sqlite3.Connection) -> No
     assert [line.split()[:2] for line in tables] == [["SCAN", "v"], ["SEARCH", "r"], ["SEARCH", "j"]], lines
 
 
+def steps(connection: sqlite3.Connection, do: Callable[[], object]) -> list[str]:
+    """Return the first words of the statements that *do* executes between BEGIN and COMMIT."""
+    seen: list[str] = []
+    connection.set_trace_callback(seen.append)
+    try:
+        do()
+    finally:
+        connection.set_trace_callback(None)
+    return [" ".join(text.split()[:3]) for text in seen[1:-1]]
+
+
+#: What a step of a linear run executes, however many there are of them in a batch of up to 64 runs.
+PLAIN: Final = ["SELECT r.n, r.status,", "UPDATE run SET", "DELETE FROM job", "INSERT INTO stage", "INSERT INTO job"]
+
+
+def test_a_plain_step_is_six_statements(store: SqlitePersistence, connection: sqlite3.Connection) -> None:
+    """A step of a linear run looks once, and writes its run, job, record, next job and events."""
+    begin(store)
+    lease = take(store)
+    new = job(key("b"), grant=Grant(worker="w", ttl=TTL))
+    step = Step(jobs=(new,), events=(ready_event(new.key),))
+    assert steps(connection, lambda: stand(store, completed(lease, step=step))) == [*PLAIN, "INSERT INTO event"]
+
+
+def test_an_arrival_is_two_statements_more(store: SqlitePersistence, connection: sqlite3.Connection) -> None:
+    """A completion that arrives at a join looks for the gate and writes it; no job follows before it opens."""
+    begin(store, "a", "b")
+    lease = take(store)
+    change = reaching(completed(lease), gate_rule())
+    found = steps(connection, lambda: stand(store, change))
+    looks = [PLAIN[0], "SELECT v.column1, g.gate,"]
+    assert found == [*looks, *PLAIN[1:-1], "INSERT INTO event", "INSERT OR REPLACE"]
+
+
+def test_a_run_without_waits_and_keys_ends_without_looking_for_them(
+    store: SqlitePersistence, connection: sqlite3.Connection
+) -> None:
+    """The end of a plain run touches no table that it has nothing in but timers and gates."""
+    begin(store)
+    lease = take(store)
+    step = ended(status=RunStatus.COMPLETED).step
+    found = steps(connection, lambda: stand(store, completed(lease, step=step)))
+    assert found == [*PLAIN[:-1], "INSERT INTO event", "DELETE FROM timer", "DELETE FROM gate"]
+
+
+def test_items_of_a_map_are_cheap(store: SqlitePersistence, connection: sqlite3.Connection) -> None:
+    """A map of ten times as many items costs no more to go on, and every item can be read by itself."""
+    found: list[int] = []
+    for run, size in ((1, 500), (2, 5_000)):
+        stand(store, created(run))
+        items = NewItems(key=key("m", run=run), payloads=(payload("1"),) * size)
+        gate = NewGate(gate="map", generation=1, turn=0, arity=size)
+        first = [job(key("m", run=run, item=item), grant=Grant(worker="w", ttl=TTL)) for item in range(4)]
+        start = started(run, jobs=first)
+        stand(store, attrs.evolve(start, step=attrs.evolve(start.step, items=items, gates=(gate,))))
+        new = job(key("m", run=run))
+        rule = Rule(gate="map", generation=1, arity=None, refill=Refill(window=4, job=new, event=ready_event(new.key)))
+        done = Change(
+            run_id=run_id(run),
+            fence=Fence(key=key("m", run=run), epoch=1),
+            settle=Finish(status=StageStatus.COMPLETED, output=payload("1")),
+            step=Step(arrivals=(reach(rule),)),
+            rules=rules(rule),
+        )
+        found.append(counted(connection, partial(stand, store, done)))
+        assert run_sync(store.find_item(key("m", run=run, item=size - 1))) == payload("1")
+    assert found[1] <= 1.2 * found[0] + 20, found
+
+
 # What the plans are for: the work of a statement does not grow with what surrounds it.
 
 
@@ -181,6 +263,7 @@ def crowd(store: SqlitePersistence, size: int) -> None:
     run_sync(store.commit([change for number in range(100, 100 + size) for change in finished(number)]))
     pending = [header(number, workflow="strange", priority=9) for number in range(5_000, 5_000 + size)]
     run_sync(store.commit([created(head=head) for head in pending]))
+    idle(store, size)
     # Delivered to one sink, so that only the streams know of them.
     while streams := run_sync(store.lease_streams(sink=SINK, limit=size, events=100 * size, ttl=TTL)):
         taken = [
@@ -188,6 +271,21 @@ def crowd(store: SqlitePersistence, size: int) -> None:
             for each in streams
         ]
         run_sync(store.settle_streams(taken))
+
+
+def idle(store: SqlitePersistence, size: int) -> None:
+    """Fill the store with *size* jobs that wait, with their timers, of jobs of a paused run, and of runs held back."""
+    waits = tuple(attrs.evolve(job(key(run=3, item=item)), waits=(new_wait(),)) for item in range(size))
+    timers = [deadline(f"t{item}") for item in range(size)]
+    stand(store, created(3), started(3, jobs=waits, timers=timers))
+    stand(
+        store,
+        created(4),
+        started(4, jobs=[job(key(run=4, item=item), head=header(priority=9)) for item in range(size)]),
+    )
+    stand(store, moved(4, status=RunStatus.PAUSED))
+    held = [header(number) for number in range(20_000, 20_000 + size)]
+    run_sync(store.commit([attrs.evolve(created(head=head), create=NewRun(header=head, held=True)) for head in held]))
 
 
 def costs(store: SqlitePersistence) -> dict[str, int]:
