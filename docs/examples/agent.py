@@ -42,14 +42,14 @@ async def think(ctx: Context) -> Thought:
 
 @stage
 async def search(thought: Thought, ctx: Context) -> Ok[str]:
-    """A tool without consequences."""
+    """Use a tool without consequences."""
     answer = f"result of “{thought.text}”"
     return Ok(answer, patch={"found": {str(ctx.turn): answer}})
 
 
 @stage(waits={"permission": Permission})
 async def send(thought: Thought, ctx: Context) -> Ok[str]:
-    """A tool with consequences: a person is asked first, once for each turn."""
+    """Use a tool with consequences: a person is asked first."""
     permission = await ctx.wait_for("permission", Permission, timeout="1d", reason=f"may I send: {thought.text}?")
     return Ok("asked", patch={"sent": thought.text if permission.granted else "nothing, for I was not allowed to"})
 

@@ -1,5 +1,7 @@
 """A document labelled piece by piece: eight at a time, in order, and published if the labels are sure.
 
+Run it from the root of the repository:
+
     holdfast run docs/examples/labelling.py:labelling --input '{"text": "kelp grows fast. it holds on."}' --wait
 """
 
@@ -41,7 +43,7 @@ def split(document: Document, ctx: Context[Cut]) -> list[str]:
 
 @stage(key=lambda piece: piece.lower()[:200], retry=Retry(5, base="100ms"))
 async def label(piece: str, ctx: Context) -> Label:
-    """The same piece has the same label in every run, so it is asked for once."""
+    """Ask a model; the same piece has the same label in every run, so it is asked for once."""
     words = piece.split()
     return Label(topic=max(words, key=len), score=min(1.0, 0.5 + len(words) / 10))
 

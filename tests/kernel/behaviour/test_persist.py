@@ -7,8 +7,19 @@ import threading
 import attrs
 import pytest
 
-from holdfast import Context, RunCancel, RunCreate, RunRerunFrom, RunStatus, StageStatus, run_sync, stage, workflow
-from holdfast.change import Change, Committed, Fence, Finish, Require, RunPatch, Step
+from holdfast import (
+    Context,
+    RunCancel,
+    RunCreate,
+    RunPause,
+    RunRerunFrom,
+    RunStatus,
+    StageStatus,
+    run_sync,
+    stage,
+    workflow,
+)
+from holdfast.change import Change, Committed, Fence, Finish, Require, Step
 from holdfast.commands.job_heartbeat import Beat, JobHeartbeat
 from holdfast.entities.run import LIVE_RUN
 from holdfast.entities.stage import StageKey
@@ -17,7 +28,7 @@ from holdfast.events import EventType, NewEvent
 from holdfast.ports.queries import RunFilter
 from holdfast.ports.work import LeaseRef
 from holdfast_testing.sinks import CollectingSink
-from tests.kernel.behaviour.flows import Provider, batching, diamond, flaky, line
+from tests.kernel.behaviour.flows import Provider, batching, diamond, flaky, line, step
 from tests.kernel.watching import MANY, MakeHarness
 
 
@@ -173,17 +184,21 @@ def test_parity_155_events_of_writers_at_once_are_numbered_without_gaps(make_har
 def test_parity_156_every_run_status_comes_back(make_harness: MakeHarness, status: RunStatus) -> None:
     """A run in any status is found, listed and counted in that status."""
     bad = workflow("bad", input=int, version="1").pipe(flaky("a", failures=9))
-    harness = make_harness(line(1), bad, ledger=None)
-    run_id = harness.start(bad if status is RunStatus.FAILED else line(1), 1)
+    idle = workflow("idle", input=int, version="1").wait_for("flag", bool)
+    undone = workflow("undone", input=int, version="1", compensate=True).pipe(step("a"))
+    harness = make_harness(line(1), bad, idle, undone, ledger=None)
+    flows = {RunStatus.FAILED: bad, RunStatus.WAITING: idle, RunStatus.COMPENSATING: undone}
+    run_id = harness.start(flows.get(status, line(1)), 1)
     if status in {RunStatus.COMPLETED, RunStatus.FAILED}:
         harness.drain()
     elif status is RunStatus.CANCELLED:
         harness.dispatch(RunCancel(run_id=run_id))
     elif status is not RunStatus.PENDING:
         harness.admit()
-    if status is RunStatus.WAITING:
-        wait = Change(run_id=run_id, step=Step(run=RunPatch(status=RunStatus.WAITING)))
-        assert isinstance(run_sync(harness.persistence.commit((wait,)))[0], Committed)
+    if status is RunStatus.PAUSED:
+        harness.dispatch(RunPause(run_id=run_id))
+    elif status is RunStatus.COMPENSATING:
+        harness.dispatch(RunCancel(run_id=run_id))
 
     assert harness.run_of(run_id).status is status
     found = run_sync(harness.persistence.list_runs(RunFilter(statuses=frozenset({status})), limit=9))

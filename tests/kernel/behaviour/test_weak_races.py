@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from holdfast import Context, Pending, RunCancel, RunStatus, run_sync, stage, workflow
-from holdfast.verdicts import JobOutcome
 from holdfast.change import Change, Committed, Fence, Require, Step
 from holdfast.commands.job_execute import JobExecute, JobExecuted
 from holdfast.commands.job_heartbeat import Beat, JobHeartbeat
@@ -25,7 +24,9 @@ from holdfast.entities.stage import Lease, StageKey
 from holdfast.errors import LeaseLost, StaleVersion
 from holdfast.events import EventType, NewEvent
 from holdfast.ports.work import LeaseRef
+from holdfast.verdicts import JobOutcome
 from tests.kernel.behaviour.flows import THRICE, Provider, batching, line
+from tests.kernel.decide.made import sole
 from tests.kernel.watching import LEASE_TTL, MakeHarness
 
 PAYLOAD = Payload(text="99", digest="d", size=2)
@@ -34,8 +35,10 @@ BATCHING = batching()
 
 #: Everything that the holder of a lease may write.
 WRITES: dict[str, Callable[[Lease], Change]] = {
-    "complete": lambda lease: advance(lease, definition=BATCHING.definition(), output=PAYLOAD),
-    "fail": lambda lease: fail(lease, failure=FAILURE),
+    "complete": lambda lease: advance(
+        lease, definition=BATCHING.definition(), output=PAYLOAD, edge=sole(BATCHING.definition(), lease.key.stage_id)
+    ),
+    "fail": lambda lease: fail(lease, failure=FAILURE, definition=BATCHING.definition()),
     "retry": lambda lease: retry(lease, failure=FAILURE, delay=LEASE_TTL),
     "suspend": lambda lease: suspend(lease, polling=_polling(), state=PAYLOAD),
     "release": release,
