@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
@@ -143,7 +144,12 @@ async def undo(job: Leased) -> None:
     assert snapshot is not None, "a leased job has its run"
     for done in _to_undo(snapshot.stages, job):
         name = f"undo:{done.key.stage_id}:{done.key.generation}:{done.key.turn}:{done.key.item}"
-        await job.steps.once(name, _undone, args=(done, job), kwargs={})
+        await job.steps.once(name, _undone, args=(done, job), kwargs={}, tells=_telling(done, job))
+
+
+def _telling(done: StageInstance, job: Leased) -> Callable[[None], NewEvent]:
+    told = NewEvent(type=EventType.STAGE_COMPENSATED, key=done.key, data={"attempt": job.lease.attempt})
+    return lambda _: told
 
 
 def _to_undo(stages: tuple[StageInstance, ...], job: Leased) -> list[StageInstance]:
@@ -176,5 +182,3 @@ async def _undone(done: StageInstance, job: Leased) -> None:
         vars(undoing)["steps"] = job.steps
         arguments.append(await context_of(undoing))
     await job.ports.executor.run(BodyCall(body=body, arguments=tuple(arguments), timeout=spec.timeout))
-    data = {"attempt": job.lease.attempt}
-    job.watch.events.append(NewEvent(type=EventType.STAGE_COMPENSATED, key=done.key, data=data))

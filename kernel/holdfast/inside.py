@@ -16,7 +16,7 @@ import attrs
 
 from holdfast.authoring.pausing import Child, addressed
 from holdfast.authoring.watch import Watch
-from holdfast.change import ZERO, Change, Fence, NewCheckpoint, NewToken, NewWait
+from holdfast.change import ZERO, Change, Fence, NewCheckpoint, NewToken, NewWait, Step
 from holdfast.codec import JsonType, digest, from_json, payload_type
 from holdfast.command import Ports
 from holdfast.creating import ChildOf, create_run
@@ -65,9 +65,18 @@ class JournalledSteps:
         return key if key.generation == origin else attrs.evolve(key, generation=origin)
 
     async def once(
-        self, name: str, function: Callable[..., Any], *, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        tells: Callable[[Any], NewEvent] | None = None,
     ) -> Any:
-        """Return the kept result of the step, or call *function* and keep what it returns."""
+        """Return the kept result of the step, or call *function* and keep what it returns.
+
+        The fact that *tells* makes of a new result is committed with it: whoever finds the result need not tell it.
+        """
         what = f'checkpoint "{name}" of stage "{self._lease.key.stage_id}"'
         kind = _result_type(function)
         found = await self._ports.persistence.find_checkpoint(self._name_giver, name=name)
@@ -78,16 +87,17 @@ class JournalledSteps:
             value = function(*args, **kwargs)
             if isawaitable(value):
                 value = await value
-            found = await self._keep(name, kind.encode(value, what=what), what=what)
+            told = () if tells is None else (tells(value),)
+            found = await self._keep(name, kind.encode(value, what=what), what=what, told=told)
         # Read back even when it is new, so that the first attempt sees exactly what later ones will.
         return kind.decode(await text_of(found, blob_store=self._ports.blob_store), what=what)
 
-    async def _keep(self, name: str, text: str, *, what: str) -> Payload:
+    async def _keep(self, name: str, text: str, *, what: str, told: tuple[NewEvent, ...] = ()) -> Payload:
         ports, lease = self._ports, self._lease
         prefix = attempt_prefix(lease.key, epoch=lease.epoch)
         result = await keep(text, prefix=prefix, what=what, blob_store=ports.blob_store, settings=ports.settings)
         checkpoint = NewCheckpoint(key=self._name_giver, name=name, result=result)
-        await self._commit(self._fenced(checkpoints=(checkpoint,)), what=what)
+        await self._commit(self._fenced(checkpoints=(checkpoint,), step=Step(events=told)), what=what)
         return result
 
     def _fenced(self, **written: Any) -> Change:
@@ -95,16 +105,25 @@ class JournalledSteps:
         return Change(run_id=key.run_id, fence=Fence(key=key, epoch=self._lease.epoch), **written)
 
     async def _commit(self, change: Change, *, what: str) -> None:
-        """Commit something that can be committed twice: the first of its name stands, and it is the same."""
+        """Commit something that can be committed twice: the first of its name stands, and it is the same.
+
+        Facts would be told twice; with some, an unknown outcome is looked up first.
+        """
         unknown: CommitUnknown | None = None
         for _ in range(self._ports.settings.commit_tries):
             try:
                 checked((await self._ports.persistence.commit((change,)))[0])
             except CommitUnknown as error:
                 unknown = error
+                if change.step.events and await self._stands(change):
+                    return
             else:
                 return
         raise CommitUnknown(f"{what} could not be committed or looked up") from unknown
+
+    async def _stands(self, change: Change) -> bool:
+        (checkpoint,) = change.checkpoints
+        return await self._ports.persistence.find_checkpoint(checkpoint.key, name=checkpoint.name) is not None
 
     async def sleep(self, name: str, duration: timedelta) -> None:
         """Return if the sleep is over, else park the stage until it is."""
@@ -188,12 +207,13 @@ class JournalledSteps:
             parent = ChildOf(parent_id=lease.key.run_id, tenant=lease.run.tenant, priority=lease.run.priority)
             place = f"{lease.key.stage_id}/{lease.origin}.{lease.key.turn}.{lease.key.item}"
             key = f"{lease.key.run_id}/{place}/{at}"
-            run_id = await create_run(definition, input, parent=parent, idempotency_key=key, ports=self._ports)
-            told = {"name": name, "child": run_id, "workflow": definition.name}
-            self._watch.events.append(NewEvent(type=EventType.STAGE_CHILD_STARTED, key=lease.key, data=told))
-            return run_id
+            return await create_run(definition, input, parent=parent, idempotency_key=key, ports=self._ports)
 
-        run_id: str = await self.once(at, begin, args=(), kwargs={})
+        def started(run_id: str) -> NewEvent:
+            told = {"name": name, "child": run_id, "workflow": definition.name}
+            return NewEvent(type=EventType.STAGE_CHILD_STARTED, key=lease.key, data=told)
+
+        run_id: str = await self.once(at, begin, args=(), kwargs={}, tells=started)
         return run_id
 
     async def result(self, child: Child[Any]) -> Any:
