@@ -67,7 +67,10 @@ def nothing_happens_after_the_end(history: History, _: Ledger) -> Iterator[Viola
 
 
 def held_back_begins_nothing(history: History, _: Ledger) -> Iterator[Violation]:
-    """I6: while a run is paused no attempt starts, and while it is undone none but the one that undoes."""
+    """I6: while a run is paused no attempt starts, and while it is undone none but the one that undoes.
+
+    A job that was to go to the worker at once, and met a pause, is told to have started and to be released again.
+    """
     held: Event | None = None
     for event in history.events:
         if event.type in {EventType.RUN_PAUSED, EventType.RUN_COMPENSATING}:
@@ -75,6 +78,9 @@ def held_back_begins_nothing(history: History, _: Ledger) -> Iterator[Violation]
         elif event.type is EventType.RUN_UNPAUSED or event.type in RUN_ENDS or event.type in RUN_BEGINS_AGAIN:
             held = None
         if held is None or event.key is None or event.type is not EventType.STAGE_STARTED:
+            continue
+        behind = [one.type for one in history.about(event.key) if one.number > event.number]
+        if held.type is EventType.RUN_PAUSED and behind[:1] == [EventType.STAGE_RELEASED]:
             continue
         if held.type is EventType.RUN_PAUSED or event.key.stage_id != UNDO:
             yield Violation(

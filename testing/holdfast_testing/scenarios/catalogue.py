@@ -3,59 +3,28 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
-from holdfast.authoring.flow import Flow
-from holdfast.commands.plugin_replay_dlq import PluginReplayDlq
-from holdfast.commands.run_cancel import RunCancel
-from holdfast.commands.run_create import RunCreate
-from holdfast.commands.run_rerun_from import RunRerunFrom
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
 from holdfast_testing.scenarios import flows
-from holdfast_testing.scenarios.scenario import SETTINGS, HasEnded, Moment, Quiet, Said, Scenario, Send, StageIs
-
-
-def _create(
-    name: str, flow: Flow[Any, Any], *, text: str = "x", key: str | None = None, operation: str | None = None
-) -> Send:
-    command = RunCreate(
-        workflow_id=flow.id, input=text, idempotency_key=key, operation_id=operation or f"create {name}"
-    )
-    return Send(name=name, command=lambda _: command)
-
-
-def _cancel(name: str, run: str, *, when: Moment) -> Send:
-    def command(said: Said) -> RunCancel:
-        return RunCancel(run_id=said[run].run_id, operation_id=name)
-
-    return Send(name=name, command=command, when=when)
-
-
-def _rerun(name: str, run: str, *, stage_id: str, when: Moment) -> Send:
-    def command(said: Said) -> RunRerunFrom:
-        return RunRerunFrom(run_id=said[run].run_id, from_stage_id=stage_id, operation_id=name)
-
-    return Send(name=name, command=command, when=when)
-
-
-def _replay(_: Said) -> PluginReplayDlq:
-    return PluginReplayDlq()
-
+from holdfast_testing.scenarios.scenario import SETTINGS, HasEnded, Quiet, Scenario, StageIs
+from holdfast_testing.scenarios.sending import cancel, create, replay, rerun
+from holdfast_testing.scenarios.stories import STORIES
 
 LINEAR: Final = Scenario(
     name="linear",
     flows=(flows.LINEAR,),
-    script=(_create("run", flows.LINEAR, key="once"),),
+    script=(create("run", flows.LINEAR, key="once"),),
     ends={"run": RunStatus.COMPLETED},
 )
 
 PARALLEL: Final = Scenario(
     name="parallel",
     flows=(flows.PARALLEL,),
-    script=(_create("run", flows.PARALLEL),),
+    script=(create("run", flows.PARALLEL),),
     ends={"run": RunStatus.COMPLETED},
 )
 
@@ -63,7 +32,7 @@ PARALLEL: Final = Scenario(
 BY_MESSAGE: Final = Scenario(
     name="by message",
     flows=(flows.PARALLEL,),
-    script=(_create("run", flows.PARALLEL),),
+    script=(create("run", flows.PARALLEL),),
     ends={"run": RunStatus.COMPLETED},
     by_message=True,
 )
@@ -71,7 +40,7 @@ BY_MESSAGE: Final = Scenario(
 RETRY: Final = Scenario(
     name="retry",
     flows=(flows.FLAKY,),
-    script=(_create("run", flows.FLAKY),),
+    script=(create("run", flows.FLAKY),),
     ends={"run": RunStatus.COMPLETED},
 )
 
@@ -79,7 +48,7 @@ RETRY: Final = Scenario(
 EXHAUSTED: Final = Scenario(
     name="exhausted",
     flows=(flows.HOPELESS,),
-    script=(_create("run", flows.HOPELESS),),
+    script=(create("run", flows.HOPELESS),),
     ends={"run": RunStatus.FAILED},
 )
 
@@ -87,14 +56,14 @@ EXHAUSTED: Final = Scenario(
 DEADLY: Final = Scenario(
     name="deadly",
     flows=(flows.DEADLY,),
-    script=(_create("run", flows.DEADLY),),
+    script=(create("run", flows.DEADLY),),
     ends={"run": RunStatus.FAILED},
 )
 
 SUSPEND: Final = Scenario(
     name="suspend",
     flows=(flows.BATCH,),
-    script=(_create("run", flows.BATCH),),
+    script=(create("run", flows.BATCH),),
     ends={"run": RunStatus.COMPLETED},
     # A poll that is late finds the batch done later than the first that is due after its end.
     slack=timedelta(seconds=60),
@@ -104,9 +73,9 @@ CANCEL: Final = Scenario(
     name="cancel",
     flows=(flows.PARALLEL,),
     script=(
-        _create("run", flows.PARALLEL),
-        _cancel("cancel", "run", when=StageIs(run="run", stage_id="left", status=StageStatus.COMPLETED)),
-        _cancel("cancel what has ended", "run", when=HasEnded(run="run")),
+        create("run", flows.PARALLEL),
+        cancel("cancel", "run", when=StageIs(run="run", stage_id="left", status=StageStatus.COMPLETED)),
+        cancel("cancel what has ended", "run", when=HasEnded(run="run")),
     ),
     ends={"run": RunStatus.CANCELLED},
 )
@@ -115,12 +84,10 @@ RERUN: Final = Scenario(
     name="rerun",
     flows=(flows.LINEAR,),
     script=(
-        _create("run", flows.LINEAR),
-        _rerun("rerun", "run", stage_id="second", when=HasEnded(run="run")),
-        _cancel(
-            "cancel", "run", when=StageIs(run="run", stage_id="second", status=StageStatus.COMPLETED, generation=2)
-        ),
-        _rerun("rerun again", "run", stage_id="second", when=HasEnded(run="run", generation=2)),
+        create("run", flows.LINEAR),
+        rerun("rerun", "run", stage_id="second", when=HasEnded(run="run")),
+        cancel("cancel", "run", when=StageIs(run="run", stage_id="second", status=StageStatus.COMPLETED, generation=2)),
+        rerun("rerun again", "run", stage_id="second", when=HasEnded(run="run", generation=2)),
     ),
     ends={"run": RunStatus.COMPLETED},
 )
@@ -129,10 +96,10 @@ IDEMPOTENT_CREATE: Final = Scenario(
     name="idempotent create",
     flows=(flows.SHORT,),
     script=(
-        _create("run", flows.SHORT, key="once"),
-        _create("the same", flows.SHORT, key="once", operation="another operation"),
-        _create("not the same", flows.SHORT, key="once", text="y", operation="a third operation"),
-        _create("one more", flows.SHORT, text="y"),
+        create("run", flows.SHORT, key="once"),
+        create("the same", flows.SHORT, key="once", operation="another operation"),
+        create("not the same", flows.SHORT, key="once", text="y", operation="a third operation"),
+        create("one more", flows.SHORT, text="y"),
     ),
     ends={"run": RunStatus.COMPLETED, "the same": RunStatus.COMPLETED, "one more": RunStatus.COMPLETED},
 )
@@ -140,7 +107,7 @@ IDEMPOTENT_CREATE: Final = Scenario(
 TIMEOUT: Final = Scenario(
     name="timeout",
     flows=(flows.SLOW,),
-    script=(_create("run", flows.SLOW),),
+    script=(create("run", flows.SLOW),),
     ends={"run": RunStatus.COMPLETED},
     slack=timedelta(seconds=30),
 )
@@ -149,14 +116,14 @@ TIMEOUT: Final = Scenario(
 DEADLINE: Final = Scenario(
     name="deadline",
     flows=(flows.ENDLESS,),
-    script=(_create("run", flows.ENDLESS),),
+    script=(create("run", flows.ENDLESS),),
     ends={"run": RunStatus.FAILED},
 )
 
 BLOB_OUTPUT: Final = Scenario(
     name="blob output",
     flows=(flows.LARGE,),
-    script=(_create("run", flows.LARGE, text="x" * 100),),
+    script=(create("run", flows.LARGE, text="x" * 100),),
     ends={"run": RunStatus.COMPLETED},
     settings=attrs.evolve(SETTINGS, blob_threshold=64),
 )
@@ -165,7 +132,7 @@ BLOB_OUTPUT: Final = Scenario(
 CHECKPOINT: Final = Scenario(
     name="checkpoint",
     flows=(flows.PAID,),
-    script=(_create("run", flows.PAID),),
+    script=(create("run", flows.PAID),),
     ends={"run": RunStatus.COMPLETED},
     settings=attrs.evolve(SETTINGS, blob_threshold=64),
 )
@@ -174,10 +141,10 @@ EVENT_FLUSH: Final = Scenario(
     name="event flush",
     flows=(flows.SHORT,),
     script=(
-        _create("run", flows.SHORT),
-        Send(name="replay", command=_replay, when=Quiet()),
-        _create("another", flows.SHORT),
-        Send(name="replay again", command=_replay, when=Quiet()),
+        create("run", flows.SHORT),
+        replay("replay", when=Quiet()),
+        create("another", flows.SHORT),
+        replay("replay again", when=Quiet()),
     ),
     ends={"run": RunStatus.COMPLETED, "another": RunStatus.COMPLETED},
     settings=attrs.evolve(SETTINGS, delivery_attempts=2),
@@ -201,4 +168,5 @@ SCENARIOS: Final = (
     BLOB_OUTPUT,
     CHECKPOINT,
     EVENT_FLUSH,
+    *STORIES,
 )

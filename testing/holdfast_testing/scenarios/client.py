@@ -6,11 +6,12 @@ from typing import Any
 
 from holdfast.command import Command
 from holdfast.entities.stage import StageKey
+from holdfast.entities.wait import WaitStatus
 from holdfast.errors import Conflict, Rejected, Unavailable
 from holdfast.ports.persistence import Persistence
 from holdfast_testing.invariants import Ledger, Violation, identities, observe
 from holdfast_testing.scenarios.host import Host
-from holdfast_testing.scenarios.scenario import HasEnded, Quiet, Send
+from holdfast_testing.scenarios.scenario import HasEnded, IsOpen, Quiet, Send
 
 
 async def look_up(command: Command[Any], ledger: Ledger, store: Persistence) -> None:
@@ -104,6 +105,9 @@ class Client:
         if isinstance(moment, HasEnded):
             run = await store.find_run(run_id)
             return run is not None and run.status.is_terminal and run.generation >= moment.generation
+        if isinstance(moment, IsOpen):
+            waits = await store.list_named_waits(run_id, moment.name)
+            return any(wait.status is WaitStatus.OPEN for wait in waits)
         key = StageKey(run_id=run_id, stage_id=moment.stage_id, generation=moment.generation)
         stage = await store.find_stage(key)
         return stage is not None and stage.status is moment.status

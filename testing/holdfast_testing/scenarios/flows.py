@@ -23,14 +23,15 @@ BRIEF = Retry(2, backoff="fixed", base="1s", jitter=0)
 PADDING = "." * 100
 
 
-def _act(ctx: Context[Any], given: object = None) -> str:
+def act(ctx: Context[Any], given: object = None) -> str:
+    """Record in the ledger that the stage did something with what it was given, and return what no other returns."""
     return ctx.services[Ledger].act(ctx, given)
 
 
 @stage(retry=PATIENT)
 async def first(text: str, ctx: Context) -> str:
     """Begin."""
-    return _act(ctx, text)
+    return act(ctx, text)
 
 
 @stage(retry=PATIENT)
@@ -40,43 +41,43 @@ async def second(text: str, ctx: Context) -> str:
     ctx.log("half way")
     await ctx.services[Host].beat()
     ctx.annotate("by", "second")
-    return _act(ctx, text)
+    return act(ctx, text)
 
 
 @stage(retry=PATIENT)
 async def third(text: str, ctx: Context) -> str:
     """End."""
-    return _act(ctx, text)
+    return act(ctx, text)
 
 
 @stage(retry=PATIENT)
 async def left(text: str, ctx: Context) -> str:
     """Do one part."""
-    return _act(ctx, text)
+    return act(ctx, text)
 
 
 @stage(retry=PATIENT)
 async def middle(text: str, ctx: Context) -> str:
     """Do one part."""
-    return _act(ctx, text)
+    return act(ctx, text)
 
 
 @stage(retry=PATIENT)
 async def right(text: str, ctx: Context) -> str:
     """Do one part."""
-    return _act(ctx, text)
+    return act(ctx, text)
 
 
 @stage(retry=PATIENT)
 async def merge(parts: tuple[str, str, str], ctx: Context) -> str:
     """Put the parts together."""
-    return _act(ctx, parts)
+    return act(ctx, parts)
 
 
 @stage(retry=PATIENT)
 async def flaky(text: str, ctx: Context) -> str:
     """Fail twice before it works."""
-    done = _act(ctx, text)
+    done = act(ctx, text)
     if ctx.attempt <= 2:
         raise ConnectionError("not yet")
     return done
@@ -85,20 +86,20 @@ async def flaky(text: str, ctx: Context) -> str:
 @stage(retry=BRIEF)
 async def hopeless(text: str, ctx: Context) -> str:
     """Fail every time."""
-    raise ConnectionError(_act(ctx, text))
+    raise ConnectionError(act(ctx, text))
 
 
 @stage(retry=BRIEF)
 async def deadly(text: str, ctx: Context) -> str:
     """End the process that executes it."""
-    _act(ctx, text)
+    act(ctx, text)
     ctx.services[Host].plan.die("killed by a stage")
 
 
 @stage(retry=PATIENT, timeout="20s")
 async def slow(text: str, ctx: Context) -> str:
     """Take longer than it may, the first time."""
-    done = _act(ctx, text)
+    done = act(ctx, text)
     if ctx.attempt == 1:
         ctx.services[FakeClock].advance("25s")
     return done
@@ -112,14 +113,14 @@ class Labels(BatchStage[str, str, str]):
 
     async def submit(self, text: str, ctx: Context) -> str:
         """Begin the batch under the key that is the same for every attempt."""
-        _act(ctx, text)
+        act(ctx, text)
         return ctx.services[Provider].submit(ctx.idempotency_key)
 
     async def poll(self, reference: str, ctx: Context) -> str | Pending:
         """Ask whether the batch is done."""
         if not ctx.services[Provider].is_done(reference):
             return Pending(check_in=timedelta(seconds=45))
-        return _act(ctx)
+        return act(ctx)
 
 
 class Forever(BatchStage[str, str, str]):
@@ -130,7 +131,7 @@ class Forever(BatchStage[str, str, str]):
 
     async def submit(self, text: str, ctx: Context) -> str:
         """Begin."""
-        return _act(ctx, text)
+        return act(ctx, text)
 
     async def poll(self, reference: str, ctx: Context) -> str | Pending:
         """Say that it is not done."""
@@ -140,7 +141,7 @@ class Forever(BatchStage[str, str, str]):
 @stage(retry=PATIENT)
 async def swell(text: str, ctx: Context) -> str:
     """Return more than fits into a row, and save something by name."""
-    done = _act(ctx, text) + PADDING
+    done = act(ctx, text) + PADDING
     await ctx.save("note", {"of": done})
     return done
 
@@ -150,7 +151,7 @@ async def shrink(text: str, ctx: Context) -> str:
     """Read what is large, by name as well."""
     note = await ctx.load("note")
     assert note == {"of": text}, f"the artifact says {note}, the output {text}"
-    return _act(ctx, text)
+    return act(ctx, text)
 
 
 @stage(retry=PATIENT)
@@ -160,11 +161,11 @@ async def pay(text: str, ctx: Context) -> str:
     ctx.services[Ledger].keep(ctx, "receipt", receipt)
     if ctx.attempt == 1:
         raise ConnectionError("not yet")
-    return _act(ctx, text)
+    return act(ctx, text)
 
 
 def _receipt(ctx: Context) -> str:
-    return _act(ctx) + PADDING
+    return act(ctx) + PADDING
 
 
 LINEAR = workflow("linear", input=str).pipe(first).pipe(second).pipe(third)

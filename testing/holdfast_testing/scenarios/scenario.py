@@ -64,12 +64,20 @@ class HasEnded:
     generation: int = 1
 
 
+@attrs.frozen(kw_only=True)
+class IsOpen:
+    """A moment: a run waits for a payload of this name."""
+
+    run: str
+    name: str
+
+
 @attrs.frozen
 class Quiet:
     """A moment: nothing moves any more."""
 
 
-Moment = StageIs | HasEnded | Quiet
+Moment = StageIs | HasEnded | IsOpen | Quiet
 
 
 @attrs.frozen(kw_only=True)

@@ -1,9 +1,10 @@
-"""What results must keep to that runs share by keys."""
+"""What runs must keep to that have something to do with each other: results under one key, and children."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageInstance, StageStatus
 from holdfast.events import EventType
 from holdfast_testing.invariants.given import input_texts
@@ -32,6 +33,27 @@ def keyed_results_are_made_once(runs: Sequence[History]) -> Iterator[Violation]:
                 subject=f"key {scope}",
                 found=f"it was made by {[str(stage.key) for stage in made]}, and has the outputs {sorted(outputs)}",
             )
+
+
+def children_follow_their_parents(runs: Sequence[History]) -> Iterator[Violation]:
+    """I25: a child is told of by its parent once, and has ended when its parent did so otherwise than well."""
+    by_id = {history.run.id: history for history in runs}
+    for history in runs:
+        parent = by_id.get(history.run.header.parent_id or "")
+        if parent is None:
+            continue
+        told = [one for one in parent.of_type(EventType.STAGE_CHILD_STARTED) if one.data["child"] == history.run.id]
+        was_cut_off = parent.run.status in {RunStatus.FAILED, RunStatus.CANCELLED}
+        # A parent that was cut off between the start of its child and the record of it has no part to tell in.
+        if (len(told) != 1 and not was_cut_off) or len(told) > 1:
+            yield _lost(history, f"its parent told {len(told)} times that it was started")
+        if was_cut_off and not history.run.status.is_terminal:
+            yield _lost(history, f"it is {history.run.status.value}, and its parent {parent.run.status.value}")
+
+
+def _lost(history: History, found: str) -> Violation:
+    promise = "every live run has something that advances it"
+    return Violation(invariant="I25", promise=promise, subject=f"child run {history.run.id}", found=found)
 
 
 def _scope(history: History, stage: StageInstance) -> _Scope | None:
