@@ -52,7 +52,9 @@ class Waiting(Writes):
             opened_at=self.now,
             due_at=None if new.timeout is None else self.now + new.timeout,
         )
-        number = len(run.waits)
+        # One that is opened anew comes behind those that were opened meanwhile.
+        number = self._store.stamp()
+        self._drop(run.waits, at)
         self._put(row.own_waits(), new.name, number)
         self._put(run.named.setdefault(new.name, {}), row.place, number)
         self._put(run.waits, at, wait)

@@ -229,9 +229,7 @@ class WaitsContract:
         check_fold(persistence)
 
     @pytest.mark.parametrize("end", [answered(), expired()], ids=["resolved", "expired"])
-    def test_an_ended_wait_may_be_opened_anew(
-        self, persistence: Persistence, clock: FakeClock, end: Change
-    ) -> None:
+    def test_an_ended_wait_may_be_opened_anew(self, persistence: Persistence, clock: FakeClock, end: Change) -> None:
         """A wait that is opened anew is OPEN again from now on, without its answer, and the job waits for another."""
         begin(persistence)
         wait_for(persistence)
@@ -248,6 +246,17 @@ class WaitsContract:
         stand(persistence, answered(text='"second"'))
         assert the_wait(persistence).payload == payload('"second"')
         assert self._status(persistence) is StageStatus.READY
+
+    def test_a_wait_that_is_opened_anew_comes_last(self, persistence: Persistence) -> None:
+        """The order of waits is that of their newest opening."""
+        begin(persistence)
+        wait_for(persistence, "w", "x", "y")
+        stand(persistence, answered())
+        again = attrs.evolve(new_wait("w"), anew=True)
+        lease = take(persistence)
+        stand(persistence, settled(lease, Park(waits=(again,)), step=Step(events=(waiting_told(lease.key),))))
+        assert [name for _, _, name, _ in self._of(persistence)] == ["x", "y", "w"]
+        assert [wait.name for wait in run_sync(persistence.list_run_waits(run_id(), limit=2))] == ["y", "w"]
 
     def test_an_open_wait_is_not_opened_anew(self, persistence: Persistence, clock: FakeClock) -> None:
         """A wait that is still OPEN stays as it is, also when it is asked for anew."""
