@@ -124,8 +124,17 @@ def sources_of(job: Leased) -> tuple[str, ...]:
     """Return the stages that the input of this attempt is made of."""
     shape, via = job.spec.shape, job.lease.via
     if shape is Shape.TUPLE:
-        return job.spec.sources
+        return tuple(one for one in job.spec.sources if one in via or not _leads_here(one, job))
     return via if shape in {Shape.ONE, Shape.NAMED} else ()
+
+
+def _leads_here(stage_id: str, job: Leased) -> bool:
+    """Return whether an edge leads from the stage to this one.
+
+    If it was not taken the output of that stage is no part of the input, though it may be there: from the stage having
+    gone another way, from an earlier turn, or because it came too late for a join that did not wait for it.
+    """
+    return any(job.spec.id in edge.targets for edge in job.definition.graph.outgoing[stage_id])
 
 
 def at_hand(wanted: tuple[str, ...], job: Leased) -> Mapping[str, str]:
@@ -164,22 +173,23 @@ async def input_text(job: Leased) -> str:
     if spec.shape is Shape.ITEM:
         return await _item(job)
     if spec.shape is Shape.TUPLE:
-        if not any(source in texts for source in spec.sources):
-            raise _absent(job, spec.sources)
-        _require(job, [] if _may_lack(spec, job) else [one for one in spec.sources if one not in texts])
-        return f"[{','.join(texts.get(source, 'null') for source in spec.sources)}]"
+        came = sources_of(job)
+        _require(job, [one for one in came or _untold(spec) if one not in texts])
+        return f"[{','.join(texts[one] if one in came else 'null' for one in spec.sources)}]"
     if spec.shape is Shape.NAMED:
         members = (f"{to_json(source)}:{texts[source]}" for source in sorted(texts) if source in lease.via)
         return "{" + ",".join(members) + "}"
     if not lease.via:
+        if spec.id not in job.definition.entry:
+            raise _absent(job, spec.sources)
         return await job.text_of(lease.run.input)
     _require(job, [source for source in lease.via if source not in texts])
     return texts[lease.via[0]]
 
 
-def _may_lack(spec: StageSpec, job: Leased) -> bool:
-    """Return whether a source may be missing: because it may fail or be skipped."""
-    return spec.join.need is not None or spec.join.tolerate > 0 or len(job.lease.via) < len(spec.sources)
+def _untold(spec: StageSpec) -> tuple[str, ...]:
+    """Return what is missing when nothing led here: nothing where all of it may fail."""
+    return () if spec.join.tolerate else spec.sources
 
 
 def _require(job: Leased, absent: list[str]) -> None:
