@@ -56,7 +56,7 @@ RUN_TRANSITIONS: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
     RunStatus.PAUSED: frozenset({RunStatus.RUNNING, RunStatus.WAITING, *_ENDS}),
     RunStatus.COMPENSATING: frozenset({RunStatus.FAILED, RunStatus.CANCELLED}),
     RunStatus.COMPLETED: frozenset({RunStatus.RUNNING, RunStatus.WAITING}),
-    RunStatus.FAILED: frozenset({RunStatus.RUNNING, RunStatus.WAITING}),
+    RunStatus.FAILED: frozenset({RunStatus.RUNNING, RunStatus.WAITING, RunStatus.COMPENSATING}),
     RunStatus.CANCELLED: frozenset({RunStatus.RUNNING, RunStatus.WAITING}),
 }
 
