@@ -17,6 +17,7 @@ from holdfast.entities.stage import StageInstance, StageStatus
 from holdfast.entities.wait import WaitStatus
 from holdfast.events import EventType, NewEvent
 from holdfast.inputs import Leased, Unfit, at_hand, context_of, input_text, read_outputs, sources_of
+from holdfast.inside import JournalledSteps
 from holdfast.payloads import attempt_prefix, inline, is_small, keep
 from holdfast.ports.executor import BodyCall
 
@@ -144,7 +145,9 @@ async def undo(job: Leased) -> None:
     assert snapshot is not None, "a leased job has its run"
     for done in _to_undo(snapshot.stages, job):
         name = f"undo:{done.key.stage_id}:{done.key.generation}:{done.key.turn}:{done.key.item}"
-        await job.steps.once(name, _undone, args=(done, job), kwargs={}, tells=_telling(done, job))
+        await job.steps.once(
+            name, _undone, args=(done, job, job.steps.within(name)), kwargs={}, tells=_telling(done, job)
+        )
 
 
 def _telling(done: StageInstance, job: Leased) -> Callable[[None], NewEvent]:
@@ -165,7 +168,7 @@ def _to_undo(stages: tuple[StageInstance, ...], job: Leased) -> list[StageInstan
     return sorted(done, key=lambda one: (one.finished_at, one.depth, one.key), reverse=True)
 
 
-async def _undone(done: StageInstance, job: Leased) -> None:
+async def _undone(done: StageInstance, job: Leased, steps: JournalledSteps) -> None:
     spec: StageSpec = job.definition.stages[done.key.stage_id]
     body = spec.compensate
     assert body is not None, "only such stages are undone"
@@ -179,6 +182,6 @@ async def _undone(done: StageInstance, job: Leased) -> None:
         lease = attrs.evolve(job.lease, key=done.key, origin=done.origin)
         undoing = attrs.evolve(job, lease=lease, spec=spec)
         # Its checkpoints are those of the job that undoes, which alone holds a lease.
-        vars(undoing)["steps"] = job.steps
+        vars(undoing)["steps"] = steps
         arguments.append(await context_of(undoing))
     await job.ports.executor.run(BodyCall(body=body, arguments=tuple(arguments), timeout=spec.timeout))

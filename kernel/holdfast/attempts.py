@@ -141,6 +141,8 @@ async def _acted(job: Leased) -> Attempted:
 async def _undo(job: Leased) -> Attempted:
     try:
         await undo(job)
+    except Parked:
+        return await parked(tuple(job.watch.parking.values()), job)
     except (Unfit, Unavailable, LeaseLost):
         raise
     except Exception as error:  # noqa: BLE001 - whatever user code raises is an outcome of the stage

@@ -49,14 +49,22 @@ _REMEMBERED: Final = 512
 class JournalledSteps:
     """Steps, waits and children of one attempt."""
 
-    __slots__ = ("_definition", "_lease", "_ports", "_waits", "_watch")
+    __slots__ = ("_definition", "_lease", "_ports", "_prefix", "_waits", "_watch")
 
-    def __init__(self, lease: Lease, ports: Ports, *, definition: Definition, watch: Watch) -> None:
+    def __init__(self, lease: Lease, ports: Ports, *, definition: Definition, watch: Watch, prefix: str = "") -> None:
         self._lease = lease
         self._ports = ports
         self._definition = definition
         self._watch = watch
+        #: What stands before the names of everything that is journalled.
+        self._prefix = prefix
         self._waits: dict[str, Wait] | None = None
+
+    def within(self, name: str) -> JournalledSteps:
+        """Return the steps of one part of the attempt, whose names do not meet those of its other parts."""
+        return JournalledSteps(
+            self._lease, self._ports, definition=self._definition, watch=self._watch, prefix=f"{name}/"
+        )
 
     @property
     def _name_giver(self) -> StageKey:
@@ -77,6 +85,7 @@ class JournalledSteps:
 
         The fact that *tells* makes of a new result is committed with it: whoever finds the result need not tell it.
         """
+        name = self._prefix + name
         what = f'checkpoint "{name}" of stage "{self._lease.key.stage_id}"'
         kind = _result_type(function)
         found = await self._ports.persistence.find_checkpoint(self._name_giver, name=name)
@@ -128,7 +137,7 @@ class JournalledSteps:
     async def sleep(self, name: str, duration: timedelta) -> None:
         """Return if the sleep is over, else park the stage until it is."""
         if duration > ZERO:
-            await self._answered(NewWait(name=f"sleep:{name}", kind=WaitKind.SLEEP, timeout=duration))
+            await self._answered(NewWait(name=f"sleep:{self._prefix}{name}", kind=WaitKind.SLEEP, timeout=duration))
 
     async def wait_for(self, name: str, *, item: str | None, timeout: timedelta | None, reason: str) -> Any:
         """Return the payload of the wait, else park the stage until there is one."""
@@ -206,7 +215,7 @@ class JournalledSteps:
         async def begin() -> str:
             parent = ChildOf(parent_id=lease.key.run_id, tenant=lease.run.tenant, priority=lease.run.priority)
             place = f"{lease.key.stage_id}/{lease.origin}.{lease.key.turn}.{lease.key.item}"
-            key = f"{lease.key.run_id}/{place}/{at}"
+            key = f"{lease.key.run_id}/{place}/{self._prefix}{at}"
             return await create_run(definition, input, parent=parent, idempotency_key=key, ports=self._ports)
 
         def started(run_id: str) -> NewEvent:

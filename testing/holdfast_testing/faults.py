@@ -115,9 +115,9 @@ class FaultPlan:
             raise CommitUnknown(f"planned: {call}") if method == "commit" else Unavailable(f"planned: {call}")
         return answer
 
-    def fail_next(self, fault: Fault) -> None:
-        """Let the next call fail so, whatever was planned for it."""
-        self._faults[self.calls + 1] = fault
+    def fail_next(self, fault: Fault, *, after: int = 0) -> None:
+        """Let the next call, or the one *after* so many more, fail so, whatever was planned for it."""
+        self._faults[self.calls + after + 1] = fault
 
     def tell(self, port: str, method: str, make: Callable[[], None]) -> None:
         """Give the next hint, or let it fail as planned: a hint may get lost, but it never raises.

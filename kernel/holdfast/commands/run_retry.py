@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import attrs
 
 from holdfast.command import Command, Ports
 from holdfast.decide.again import retry_run
+from holdfast.entities.definition import UNDO
+from holdfast.entities.run import Failure, Run
 from holdfast.errors import RunNotFound
+from holdfast.events import EventType
 from holdfast.naming import check_name
 from holdfast.operations import Decision, Request, once
+from holdfast.settling import PAGE
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +61,8 @@ async def handle(command: RunRetry, ports: Ports) -> RunRetryResult:
             raise RunNotFound(command.run_id)
         header = snapshot.run.header
         definition = ports.definitions.get(header.workflow_id, header.workflow_version)
-        decided = retry_run(snapshot, definition=definition)
+        first = await _first_failure(snapshot.run, ports)
+        decided = retry_run(snapshot, definition=definition, first=first)
         result = RunRetryResult(run_id=command.run_id, generation=decided.generation, retried=decided.stage_ids)
         return Decision(change=decided.change, result=result)
 
@@ -68,3 +74,18 @@ async def handle(command: RunRetry, ports: Ports) -> RunRetryResult:
         idempotency_key=command.idempotency_key,
     )
     return await once(request, ports, decide=decide, result_type=RunRetryResult)
+
+
+async def _first_failure(run: Run, ports: Ports) -> Failure | None:
+    """Return why the run had to be undone, as its timeline tells it, when that is what failed last."""
+    if run.failure is None or run.failure.stage_id != UNDO:
+        return None
+    told: Mapping[str, Any] = {}
+    after = 0
+    while page := await ports.persistence.list_events(run.id, after=after, limit=PAGE):
+        began = (event.data for event in page if event.type is EventType.RUN_COMPENSATING)
+        told = next((data for data in began if data["because"] != "retried"), told)
+        after = page[-1].number
+    if told.get("because") != "failed":
+        return None
+    return Failure(code=told["code"], message=told["message"], stage_id=told.get("stage"))

@@ -16,7 +16,7 @@ from holdfast.decide.ending import undoing
 from holdfast.decide.route import Place, Routing
 from holdfast.entities.definition import UNDO, Act, Definition
 from holdfast.entities.graph import Edge
-from holdfast.entities.run import TERMINAL_RUN, RunStatus
+from holdfast.entities.run import TERMINAL_RUN, Failure, RunStatus
 from holdfast.entities.snapshot import RunSnapshot
 from holdfast.entities.stage import StageInstance, StageStatus
 from holdfast.errors import IllegalTransition, UnknownStage
@@ -41,11 +41,11 @@ def rerun(snapshot: RunSnapshot, *, definition: Definition, stage_id: str) -> Ag
 
     Raises:
         UnknownStage: If the workflow has no such stage.
-        IllegalTransition: If the run has not ended, or a stage before *stage_id* never completed.
+        IllegalTransition: If the run has not ended, or a stage before *stage_id* never completed or was undone.
     """
     run = snapshot.run
-    if stage_id not in definition.stages:
-        raise UnknownStage(stage_id, workflow_id=definition.id, known=tuple(definition.stages))
+    if stage_id not in definition.stages or stage_id == UNDO:
+        raise UnknownStage(stage_id, workflow_id=definition.id, known=_shown(definition.stages))
     if run.status not in TERMINAL_RUN:
         raise IllegalTransition(
             f"Run {run.id}", source=run.status.value, target="rerun", hint="Cancel it first, or wait until it ends."
@@ -61,6 +61,7 @@ def rerun(snapshot: RunSnapshot, *, definition: Definition, stage_id: str) -> Ag
         and one.edge != ""
         and graph.precedes(one.key.stage_id, one.key.turn, of=begin, of_turn=turn)
     }
+    _require_not_undone(kept.values(), newest=newest, snapshot=snapshot, definition=definition, asked=stage_id)
     _require_led_to(begin, turn, snapshot=snapshot, definition=definition, kept=kept, asked=stage_id)
     again = tuple(one for one in definition.stages if one != UNDO and not _is_all_kept(one, newest, kept))
     generation = run.generation + 1
@@ -77,10 +78,15 @@ def rerun(snapshot: RunSnapshot, *, definition: Definition, stage_id: str) -> Ag
     )
 
 
-def retry_run(snapshot: RunSnapshot, *, definition: Definition) -> Again:
+def retry_run(snapshot: RunSnapshot, *, definition: Definition, first: Failure | None = None) -> Again:
     """Return the decision to let a FAILED run go on from where it failed; what completed is kept.
 
     Checkpoints and answered waits of what is done again stand, and its effects go under the same idempotency keys.
+
+    Args:
+        snapshot: The run.
+        definition: Its workflow.
+        first: Of a run that could not be undone, why it had to be; None if it was cancelled.
 
     Raises:
         IllegalTransition: If the run has not failed, or what its stages did has been undone.
@@ -93,7 +99,7 @@ def retry_run(snapshot: RunSnapshot, *, definition: Definition) -> Again:
     generation = run.generation + 1
     undo = next((one for one in newest if one.key.stage_id == UNDO), None)
     if undo is not None:
-        return _undo_again(snapshot, undo, generation=generation)
+        return _undo_again(snapshot, undo, generation=generation, first=first)
     kept = _kept_by_retry(newest, definition=definition)
     redone = [one for one in newest if (one.key.stage_id, one.key.turn) not in kept]
     origins = {(one.key.stage_id, one.key.turn, one.key.item): one.origin for one in redone}
@@ -179,14 +185,14 @@ def _kept_by_retry(newest: list[StageInstance], *, definition: Definition) -> di
     return {at: one for at, one in done.items() if stays(one)}
 
 
-def _undo_again(snapshot: RunSnapshot, undo: StageInstance, *, generation: int) -> Again:
+def _undo_again(snapshot: RunSnapshot, undo: StageInstance, *, generation: int, first: Failure | None) -> Again:
     run = snapshot.run
     if undo.status is StageStatus.COMPLETED:
         hint = "What its stages did has been undone. Rerun it from its first stage."
         raise IllegalTransition(f"Run {run.id}", source=run.status.value, target="retry", hint=hint)
     told = {"generation": generation, "stages": [UNDO]}
     step = undoing(
-        run.failure,
+        first,
         header=run.header,
         generation=generation,
         origin=undo.origin,
@@ -224,6 +230,23 @@ def _opened(
         supersede=supersede,
     )
     return Again(change=change, generation=generation, stage_ids=again)
+
+
+def _require_not_undone(
+    kept: Iterable[StageInstance],
+    *,
+    newest: Iterable[StageInstance],
+    snapshot: RunSnapshot,
+    definition: Definition,
+    asked: str,
+) -> None:
+    if not any(one.key.stage_id == UNDO for one in newest):
+        return
+    undone = [one.key.stage_id for one in kept if definition.stages[one.key.stage_id].compensate is not None]
+    if undone:
+        hint = f"What stages before it did has been undone: {', '.join(dict.fromkeys(undone))}. Rerun from one of them."
+        run = snapshot.run
+        raise IllegalTransition(f"Run {run.id}", source=run.status.value, target=f'rerun from "{asked}"', hint=hint)
 
 
 def _require_led_to(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from holdfast.change import NewJob, RunPatch, Step
 from holdfast.entities.definition import DEFAULT_QUEUE, UNDO, UNDO_RETRY
 from holdfast.entities.run import Failure, RunHeader, RunStatus
@@ -28,6 +30,11 @@ def cancelling(reason: str | None, *, header: RunHeader, generation: int, is_pen
     if header.compensates and not is_pending:
         return undoing(None, header=header, generation=generation, told={"because": "cancelled", **told})
     return Step(run=RunPatch(status=RunStatus.CANCELLED), events=(NewEvent(type=EventType.RUN_CANCELLED, data=told),))
+
+
+def unable_to_undo(failure: Failure) -> Failure:
+    """Return the failure of a run whose stages could not be undone, for the reason that *failure* gives."""
+    return attrs.evolve(failure, code="COMPENSATION_FAILED", stage_id=UNDO)
 
 
 def undoing(

@@ -8,10 +8,10 @@ import attrs
 
 from holdfast.change import Change, Finish, Requeue, Resolution, Step
 from holdfast.decide.advance import place_of
-from holdfast.decide.ending import failing
+from holdfast.decide.ending import failing, unable_to_undo
 from holdfast.decide.outcome import NOTHING_LEFT, Left, outcome
 from holdfast.decide.route import Routing
-from holdfast.entities.definition import Definition
+from holdfast.entities.definition import UNDO, Definition
 from holdfast.entities.run import Failure
 from holdfast.entities.stage import Lease, StageKey, StageStatus
 from holdfast.events import EventType, NewEvent
@@ -45,10 +45,14 @@ def fail(lease: Lease, *, failure: Failure, definition: Definition, left: Left =
     they are told.
     """
     key = lease.key
+    if key.stage_id == UNDO:
+        failure = unable_to_undo(failure)
     before = (*left.events, failed(failure, key=key, attempt=lease.attempt))
     settle = Finish(status=StageStatus.FAILED, failure=failure, metrics=left.metrics)
-    if not definition.absorbs(key.stage_id):
-        step = failing(failure, header=lease.run, generation=key.generation, before=before)
+    if key.stage_id == UNDO or not definition.absorbs(key.stage_id):
+        # What could not be undone is not undone once more: that is for a person to retry.
+        header = attrs.evolve(lease.run, compensates=False) if key.stage_id == UNDO else lease.run
+        step = failing(failure, header=header, generation=key.generation, before=before)
         return outcome(lease, settle=settle, left=left, step=step)
     routing = Routing(definition, lease.run, generation=key.generation)
     routing.leave(place_of(lease), Resolution.FAILED)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from holdfast.change import ZERO, Change, Fence, Finish, Requeue, RunPatch, Step
+from holdfast.decide.ending import unable_to_undo
 from holdfast.decide.fail import failed
+from holdfast.entities.definition import UNDO
 from holdfast.entities.run import Failure, RunStatus
 from holdfast.entities.stage import ExpiredLease, StageStatus
 from holdfast.events import EventType, NewEvent
@@ -49,7 +51,7 @@ def reap(expired: ExpiredLease) -> Change:
 
 def expiry(expired: ExpiredLease) -> Failure:
     """Return the failure of an attempt that nobody heard the end of."""
-    return Failure(
+    failure = Failure(
         code="LEASE_EXPIRED",
         message=(
             f"Worker {expired.worker} stopped without a word during attempt "
@@ -57,3 +59,5 @@ def expiry(expired: ExpiredLease) -> Failure:
         ),
         stage_id=expired.key.stage_id,
     )
+    is_over = expired.key.stage_id == UNDO and expired.attempt >= expired.max_attempts
+    return unable_to_undo(failure) if is_over else failure
