@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from holdfast.authoring.flow import Flow
 from holdfast.authoring.registry import Registry
@@ -91,7 +91,15 @@ def _wanted(loaded: ModuleType, name: str | None, *, module: str) -> Sequence[Wo
 
 
 def _workflows(module: ModuleType) -> Mapping[str, Workflow]:
-    return {name: value for name, value in vars(module).items() if isinstance(value, Flow | Definition)}
+    return {name: value for name, value in vars(module).items() if _is_workflow(value)}
+
+
+def _is_workflow(value: object) -> TypeGuard[Workflow]:
+    """Return whether *value* can be run: a line is a part of a workflow and none by itself."""
+    if isinstance(value, Flow):
+        part: Flow[Any, Any] = value
+        return not part.is_line
+    return isinstance(value, Definition)
 
 
 def _id(workflow: Workflow) -> str:
