@@ -84,7 +84,7 @@ async def completed(
         edge = await choose_edge(job, output, on=on, patch=patch)
     except Unroutable as error:
         failure = Failure(code=error.code, message=error.message, stage_id=job.spec.id)
-        change = stranded(job.lease, output=output, failure=failure, left=left)
+        change = stranded(job.lease, output=output, failure=failure, left=left, cached=cached)
         outcome = JobOutcome.FAILED
     else:
         outcome = JobOutcome.COMPLETED

@@ -37,6 +37,7 @@ from holdfast.payloads import run_output
 from holdfast.ports.blob_store import BlobStore
 from holdfast.ports.event_sink import EventSink
 from holdfast.ports.executor import Executor
+from holdfast.ports.ids import Ids
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.queries import RunFilter
 from holdfast.ports.work import LeaseRequest
@@ -115,6 +116,7 @@ class Harness:
         blob_store: BlobStore | None = None,
         executor: Executor | None = None,
         clock: FakeClock | None = None,
+        ids: Ids | None = None,
     ) -> None:
         self.clock = clock or FakeClock()
         self.registry = Registry(workflows)
@@ -128,7 +130,7 @@ class Harness:
             job_transport=self.transport,
             scheduler=self.scheduler,
             clock=self.clock,
-            ids=SequentialIds(self.clock),
+            ids=ids or SequentialIds(self.clock),
             registry=self.registry,
             event_sink=event_sink,
             services=services,
