@@ -254,7 +254,7 @@ class Step:
     items: NewItems | None = None
     events: tuple[NewEvent, ...] = ()
     #: Applied after everything else of the change-set, in order; what they bring about is applied at once, and its
-    #: own arrivals come last.
+    #: own arrivals come last. Those that are left when the run closes bring nothing about.
     arrivals: tuple[Arrival, ...] = ()
 
 

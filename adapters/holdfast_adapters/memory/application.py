@@ -111,7 +111,8 @@ class Application(Jobs):
         """Hand the arrivals to their gates, write what follows, and return it in that order."""
         steps: list[Step] = []
         arrivals = deque(change.step.arrivals)
-        while arrivals:
+        # A run that has closed has no gates any more, and what it tells last is that it did.
+        while arrivals and not self._closes:
             arrival = arrivals.popleft()
             rule = change.rules[arrival.gate]
             at = (rule.generation, rule.turn, rule.gate)

@@ -295,7 +295,8 @@ class Acceptance:
         change, run = self._change, self._run
         steps: list[Step] = []
         arrivals = deque(change.step.arrivals)
-        while arrivals:
+        # A run that has closed has no gates any more, and what it tells last is that it did.
+        while arrivals and not self._closes:
             arrival = arrivals.popleft()
             rule = change.rules[arrival.gate]
             gate, step = arrive(self._found.gate(run.id, rule), rule, arrival)

@@ -26,12 +26,12 @@ from holdfast.change import (
     Step,
 )
 from holdfast.decide.ending import failing
+from holdfast.decide.opening import opening
 from holdfast.entities.definition import Act, Definition, StageSpec
 from holdfast.entities.graph import END, START, Edge, Way
 from holdfast.entities.run import Failure, RunHeader, RunStatus
 from holdfast.entities.stage import StageKey
-from holdfast.entities.timer import TimerKind
-from holdfast.entities.wait import WaitKind, limit_timer
+from holdfast.entities.wait import WaitKind
 from holdfast.events import EventType, NewEvent
 from holdfast.gates import GateState, arrive
 
@@ -125,9 +125,10 @@ class Routing:
             origin: That of the source, when it is inherited: within a map.
         """
         self._inherited = self._generation if origin is None else origin
+        # What is passed by comes first: the end of the run, if the edge leads there, is the last that is told.
+        self._pass_by(edge, place)
         for target in edge.targets:
             self._resolve(self.parts, Way(edge=edge, target=target), place, resolution=Resolution.TAKEN)
-        self._pass_by(edge, place)
 
     def split(self, spec: StageSpec, place: Place, *, items: int, origin: int) -> None:
         """Begin the map that *spec* splits: its first items become live, or its end when there are none."""
@@ -154,23 +155,37 @@ class Routing:
         self._behind(self.parts, place, resolution)
 
     def _pass_by(self, edge: Edge, place: Place) -> None:
-        left = self._graph.leaves(Way(edge=edge, target=edge.targets[0]))
-        if left is not None:
-            for way in self._graph.loops[left].exits:
-                if way.edge is not edge:
-                    turn = self._graph.at(way.edge.source, of=place.stage_id, turn=place.turn)
-                    at = attrs.evolve(place, stage_id=way.edge.source, turn=turn)
-                    self._resolve(self.parts, way, at, resolution=Resolution.SKIPPED)
-        for other in self._graph.outgoing[place.stage_id]:
-            if other is edge:
+        graph = self._graph
+        inside = graph.nests.get(edge.targets[0], ())
+        for head in graph.nests[place.stage_id]:
+            if head not in inside:
+                self._pass_exits(self.parts, head, place, resolution=Resolution.SKIPPED, taken=edge)
+        for other in graph.outgoing[place.stage_id]:
+            if other is not edge:
+                self._pass_onward(self.parts, other, place, resolution=Resolution.SKIPPED)
+
+    def _pass_exits(
+        self, parts: Parts, head: str, place: Place, *, resolution: Resolution, taken: Edge | None = None
+    ) -> None:
+        """Resolve the ways out of a loop that leave no loop around it, but for the one that is *taken*."""
+        graph = self._graph
+        for way in graph.loops[head].exits:
+            if way.edge is taken or graph.is_back(way) or graph.leaves(way) != head:
                 continue
-            for target in other.targets:
-                way = Way(edge=other, target=target)
-                if not self._graph.is_back(way) and self._graph.leaves(way) is None:
-                    self._resolve(self.parts, way, place, resolution=Resolution.SKIPPED)
+            turn = graph.at(way.edge.source, of=place.stage_id, turn=place.turn)
+            self._resolve(parts, way, attrs.evolve(place, stage_id=way.edge.source, turn=turn), resolution=resolution)
+
+    def _pass_onward(self, parts: Parts, edge: Edge, place: Place, *, resolution: Resolution) -> None:
+        """Resolve those ways of an edge that lead on within the turn."""
+        for target in edge.targets:
+            way = Way(edge=edge, target=target)
+            if not self._graph.is_back(way) and self._graph.leaves(way) is None:
+                self._resolve(parts, way, place, resolution=resolution)
 
     def _resolve(self, parts: Parts, way: Way, place: Place, *, resolution: Resolution) -> None:
-        """Tell the target of *way* how it was resolved."""
+        """Tell the target of *way* how it was resolved; nobody is told once the run has ended."""
+        if parts.run is not None:
+            return
         target, graph = way.target, self._graph
         turn = graph.turn(way, turn=place.turn)
         if (target, turn) in self._kept:
@@ -317,15 +332,9 @@ class Routing:
             self._skip(parts, attrs.evolve(at, stage_id=spec.mapped.collect), resolution)
             return
         if at.stage_id in graph.loops:
-            for way in graph.loops[at.stage_id].exits:
-                turn = graph.at(way.edge.source, of=at.stage_id, turn=at.turn)
-                self._resolve(parts, way, attrs.evolve(at, stage_id=way.edge.source, turn=turn), resolution=resolution)
-            return
+            self._pass_exits(parts, at.stage_id, at, resolution=resolution)
         for edge in graph.outgoing[at.stage_id]:
-            for target in edge.targets:
-                way = Way(edge=edge, target=target)
-                if not graph.is_back(way) and graph.leaves(way) is None:
-                    self._resolve(parts, way, at, resolution=resolution)
+            self._pass_onward(parts, edge, at, resolution=resolution)
 
     def _fail(self, parts: Parts, at: Place) -> None:
         named = "The end of the run" if at.stage_id == END else f'"{at.stage_id}"'
@@ -361,33 +370,14 @@ class Routing:
         states: dict[str, GateState] = {}
         pending = list(self.parts.arrivals)
         whole = attrs.evolve(self.parts, arrivals=[])
-        while pending:
+        while pending and whole.run is None:
             arrival = pending.pop(0)
             states[arrival.gate], step = arrive(states.get(arrival.gate), self.rules[arrival.gate], arrival)
             if step is not None:
-                whole.run = step.run or whole.run
+                whole.run = step.run
                 whole.jobs.extend(step.jobs)
                 whole.skips.extend(step.skips)
                 whole.timers.extend(step.timers)
                 whole.events.extend(step.events)
                 pending.extend(step.arrivals)
         return whole.step()
-
-
-def opening(key: StageKey, waits: tuple[NewWait, ...]) -> tuple[list[NewTimer], NewEvent]:
-    """Return the timers that limit the waits of a stage instance, and the event that tells of them."""
-    timers = [
-        NewTimer(id=limit_timer(key, wait.name), kind=TimerKind.WAIT_LIMIT, delay=wait.timeout)
-        for wait in waits
-        if wait.timeout is not None
-    ]
-    told = [
-        {
-            "name": wait.name,
-            "kind": wait.kind.value,
-            **({} if wait.timeout is None else {"limitSeconds": wait.timeout.total_seconds()}),
-            **({"reason": wait.reason} if wait.reason else {}),
-        }
-        for wait in waits
-    ]
-    return timers, NewEvent(type=EventType.STAGE_WAITING, key=key, data={"waits": told})

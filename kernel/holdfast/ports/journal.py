@@ -35,8 +35,8 @@ class Journal(Protocol):
         answer ends its wait, and the WAITING job it belongs to becomes READY and due; messages and tokens are kept;
         *patch* is merged into the run's state by `holdfast.gates.merged`; *step* applies (events, skips, gates,
         items, jobs, timers, run move); then arrivals are handed to `holdfast.gates.arrive` one after the other, and
-        the step that follows from one applies at once, its own arrivals coming last. Events are appended in that
-        order, numbered without gaps. Artifacts (the newest of a name wins), checkpoints (the first of a stage
+        the step that follows from one applies at once, its own arrivals coming last; once a step has closed the run
+        the remaining ones bring nothing about. Events are appended in that order, numbered without gaps. Artifacts (the newest of a name wins), checkpoints (the first of a stage
         instance's name stands), the reservation, annotations, logs and operation records are stored; the run's
         version rises by exactly 1.
 

@@ -304,6 +304,17 @@ class GatesContract:
         assert the_run(persistence).status is RunStatus.FAILED
         assert the_stage(persistence, key("b")).status is StageStatus.CANCELLED
 
+    def test_a_run_that_a_gate_closed_hears_of_no_more_arrivals(self, persistence: Persistence) -> None:
+        """Arrivals behind the one that ends the run bring nothing about, so that its end is the last it tells."""
+        begin(persistence, "a", "b")
+        failing = attrs.evolve(judged("one", arity=1), fails=ended(status=RunStatus.FAILED).step)
+        opening = gate_rule("two", arity=1, opens=outcome("late"))
+        step = Step(arrivals=(reach(failing, FAILED), reach(opening)))
+        committed = stand(persistence, Change(run_id=run_id(), step=step, rules=rules(failing, opening)))
+        assert committed.steps == (failing.fails,)
+        assert events_of(persistence)[-1].type is EventType.RUN_FAILED
+        assert run_sync(persistence.find_stage(key("late"))) is None
+
     # Maps.
 
     def test_a_map_is_refilled(self, persistence: Persistence) -> None:
