@@ -10,7 +10,8 @@ import pytest
 
 from holdfast.entities.stage import StageInstance, StageKey, StageStatus
 from holdfast.events import Event, EventType
-from holdfast_hosts.cli.rendering.timeline import Teller, waits
+from holdfast_hosts.cli.rendering.event_words import Teller
+from holdfast_hosts.cli.rendering.timeline import waits
 
 START = datetime(2026, 3, 4, 23, 59, 58, tzinfo=UTC)
 KEY = StageKey(run_id="r", stage_id="ship")

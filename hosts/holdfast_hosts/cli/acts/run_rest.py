@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import attrs
@@ -72,9 +73,9 @@ class Attendant:
         if self._common.json:
             return
         for wait in rest.asked:
-            self._once((wait.key, wait.name, wait.opened_at), lambda wait=wait: self._lines(wait))
+            self._once((wait.key, wait.name, wait.opened_at), partial(self._lines, wait))
         for run_id in rest.paused:
-            self._once((run_id, "paused", run.version), lambda run_id=run_id: self._paused(run_id))
+            self._once((run_id, "paused", run.version), partial(self._paused, run_id))
 
     async def _rest(self, run: Run, *, depth: int) -> Rest:
         if run.status is RunStatus.PAUSED:
