@@ -31,7 +31,7 @@ JOIN: Final = Scenario(
     ends={"run": RunStatus.COMPLETED, "other": RunStatus.COMPLETED},
 )
 
-#: A join of three ways that needs two.
+#: A join of four ways that needs two and tolerates that one fails.
 QUORUM: Final = Scenario(
     name="quorum",
     flows=(graphs.QUORUM,),
