@@ -11,7 +11,8 @@ from typing import Final
 import pytest
 
 from holdfast_testing.simulator import simulate
-from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.planting import Mutant
 
 #: What two hundred storms must have met; a simulation in which these never happen sees nothing.
 SOMETIMES: Final = (

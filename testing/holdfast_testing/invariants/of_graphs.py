@@ -87,7 +87,7 @@ def one_edge_is_taken(history: History, _: Ledger) -> Iterator[Violation]:
             if stage.edge is not None:
                 yield _broken(key, f"it is {stage.status.value} and took the edge {stage.edge}")
             continue
-        told = history.about(key, EventType.STAGE_COMPLETED)[0].data.get("edge")
+        told = next((event.data.get("edge") for event in history.about(key, EventType.STAGE_COMPLETED)), None)
         if len(outgoing) < 2:
             if stage.edge is not None or told is not None:
                 yield _broken(key, f"it has no choice and took the edge {stage.edge}")
