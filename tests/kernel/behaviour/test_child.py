@@ -8,7 +8,19 @@ from typing import Any
 
 import pytest
 
-from holdfast import Context, Flow, Retry, RunCancel, RunCreate, RunStatus, Settings, StageStatus, stage, workflow
+from holdfast import (
+    Context,
+    Flow,
+    Retry,
+    RunCancel,
+    RunCreate,
+    RunStatus,
+    Settings,
+    Stage,
+    StageStatus,
+    stage,
+    workflow,
+)
 from holdfast.entities.run import Run
 from holdfast.entities.wait import WaitKind, WaitStatus
 from holdfast.errors import ChildFailed
@@ -358,7 +370,7 @@ def _added(parts: tuple[int, int]) -> int:
     return sum(parts)
 
 
-def _calling_stage(child: Flow[int, int]) -> Any:
+def _calling_stage(child: Flow[int, int]) -> Stage[int, int]:
     @stage(retry=ONCE)
     async def call(number: int, ctx: Context) -> int:
         return await ctx.call("helper", child, number)
@@ -485,7 +497,8 @@ def test_child_of_a_workflow_that_is_not_registered_is_an_error_of_the_stage(mak
 
     @stage(retry=ONCE)
     async def wrong(number: int, ctx: Context) -> int:
-        return await ctx.call("helper", ADD, "seven")  # type: ignore[arg-type]  # the mistake that is tested
+        mistake: Any = "seven"
+        return await ctx.call("helper", ADD, mistake)
 
     mistaken = workflow("wrong", input=int, version="1").pipe(wrong)
     harness.know(ADD)

@@ -215,17 +215,16 @@ def test_cancelled_run_whose_undoing_failed_is_cancelled_after_its_retry(
     make_harness: MakeHarness, world: World
 ) -> None:
     """What the run was going to be is not forgotten when undoing it takes a second effort."""
-
-    @stage(retry=ONCE, compensate=lambda output: _never())
-    async def stubborn(number: int, ctx: Context) -> int:
-        return number
-
     undone: list[int] = []
 
-    def _never() -> None:
-        if not undone:
-            undone.append(1)
+    def refuse_once(output: int) -> None:
+        undone.append(output)
+        if len(undone) == 1:
             raise NeverRetry("not today")
+
+    @stage(retry=ONCE, compensate=refuse_once)
+    async def stubborn(number: int) -> int:
+        return number
 
     flow = line(stubborn).wait_for("go", bool)
     harness = make_harness(flow, services={World: world})

@@ -17,6 +17,7 @@ from holdfast import (
     RunRetry,
     RunStatus,
     RunUnpause,
+    Stage,
     StageStatus,
     otherwise,
     run_sync,
@@ -42,7 +43,7 @@ class Weather:
         self.failing = set(failing)
 
 
-def fair(name: str) -> Any:
+def fair(name: str) -> Stage[int, int]:
     """Return a stage that adds one unless the weather of its name is bad."""
 
     @stage(name=name, retry=ONCE)
@@ -362,8 +363,7 @@ def test_retried_stage_finds_its_checkpoints_and_answers(make_harness: MakeHarne
 
     @stage(waits={"go": str}, retry=ONCE)
     async def long(number: int, ctx: Context) -> str:
-        paid = await ctx.once("pay", harness.calls.names.append, "paid")
-        assert paid is None
+        await ctx.once("pay", harness.calls.names.append, "paid")
         await ctx.sleep("nap", "1h")
         said = await ctx.wait_for("go", str)
         if "long" in ctx.services[Weather].failing:
@@ -561,6 +561,10 @@ def routed(condition: Callable[[int], bool]) -> Flow[int, int]:
     )
 
 
+def _more(number: int) -> bool:
+    return number > 2
+
+
 def _raises(_: int) -> bool:
     raise LookupError("no such rate")
 
@@ -568,7 +572,7 @@ def _raises(_: int) -> bool:
 @pytest.mark.parametrize(
     ("condition", "code", "said"),
     [
-        (lambda number: number > 2, "AMBIGUOUS_EDGE", "priority 0"),
+        (_more, "AMBIGUOUS_EDGE", "priority 0"),
         (_raises, "CONDITION_FAILED", "no such rate"),
     ],
 )

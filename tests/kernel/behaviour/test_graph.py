@@ -111,16 +111,20 @@ def test_condition_sees_state_input_and_outputs(make_harness: MakeHarness) -> No
     seen: list[object] = []
 
     @stage(name="first", retry=ONCE)
-    async def first(number: int, ctx: Context) -> Ok[int]:
+    async def patch_score(number: int, ctx: Context) -> Ok[int]:
         return Ok(number + 1, patch={"score": {"value": number}, "gone": None})
 
     @stage(name="second", retry=ONCE, needs=["first"])
-    async def second(number: int, ctx: Context) -> Ok[int]:
+    async def patch_more(number: int, ctx: Context) -> Ok[int]:
         return Ok(number + 1, patch={"second": True})
+
+    # What checkers take for a stage that gives an Ok gives what is in it.
+    first: Any = patch_score
+    second: Any = patch_more
 
     def ask(number: int, run: Seen) -> bool:
         seen.append((number, dict(run.state), run.input, run.output(first), dict(run.outputs)))
-        return run.state["score"]["value"] == 7
+        return bool(run.state["score"]["value"] == 7)
 
     yes, no = step("yes"), step("no")
     flow = (

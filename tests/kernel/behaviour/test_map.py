@@ -113,7 +113,7 @@ def test_map_over_nothing_gives_an_empty_list(make_harness: MakeHarness) -> None
     """Without items nothing is executed, and what follows gets an empty list."""
     flow = mapping().pipe(stage(name="count", retry=ONCE)(_count))
     harness = make_harness(flow, services={Bad: Bad()})
-    ended = harness.run(flow, [])
+    ended = harness.run(flow, list[int]())
     assert ended.output == 0
     assert harness.calls.names == []
     assert "item" not in harness.statuses(ended.run.id)
@@ -340,7 +340,7 @@ def test_map_in_a_loop_begins_anew_in_each_turn(make_harness: MakeHarness) -> No
         .edge(each, grow, when=lambda numbers: len(numbers) < 4)
         .edge(each, END)
     )
-    assert make_harness(flow).run(flow, []).output == [4, 3, 2, 1]
+    assert make_harness(flow).run(flow, list[int]()).output == [4, 3, 2, 1]
 
 
 async def _grow(numbers: list[int]) -> list[int]:

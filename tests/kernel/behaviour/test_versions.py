@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -15,16 +14,14 @@ from holdfast import (
     Graph,
     Registry,
     Retry,
-    RunRerunFrom,
     RunResume,
-    RunRetry,
     RunStatus,
     StageStatus,
+    run_sync,
     stage,
     workflow,
 )
 from holdfast.authoring.registry import version_order
-from holdfast.command import Command
 from holdfast.commands.run_claim_pending import RunClaimPending
 from holdfast.errors import UnknownWorkflow
 from holdfast.events import EventType
@@ -96,7 +93,7 @@ def test_worker_that_lacks_a_version_leaves_its_runs_alone(make_harness: MakeHar
 
 
 def test_worker_that_lacks_a_version_takes_back_its_leases_but_tells_nothing(make_harness: MakeHarness) -> None:
-    """Every host reaps what a dead worker held, also of unknown workflows; what is READY then waits for one that knows."""
+    """Every host reaps what a dead worker held, also of unknown workflows; READY jobs wait for one that knows."""
     old, new = said("1"), said("2")
     knows, lacks = make_harness(old), make_harness(new)
     run_id = knows.start(old, 1)
@@ -131,25 +128,20 @@ def test_message_for_an_unknown_version_gives_the_job_back(make_harness: MakeHar
     assert knows.look(old, run_id).output == "1 1"
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        lambda run_id: RunResume(run_id=run_id, name="go", payload=True),
-        lambda run_id: RunRetry(run_id=run_id),
-        lambda run_id: RunRerunFrom(run_id=run_id, from_stage_id="first"),
-    ],
-)
-def test_command_that_needs_the_definition_says_that_it_is_missing(
-    make_harness: MakeHarness, kind: Callable[[str], Command[Any]]
-) -> None:
+@pytest.mark.parametrize("command", ["run.resume", "run.retry", "run.rerunFrom"])
+def test_command_that_needs_the_definition_says_that_it_is_missing(make_harness: MakeHarness, command: str) -> None:
     """What cannot be decided without the run's version is refused by a host that lacks it, and changes nothing."""
     old, new = said("1", waits=True), said("2")
     knows, lacks = make_harness(old), make_harness(new)
     run_id = knows.start(old, 1)
     knows.drain(until=timedelta())
     before = knows.run_of(run_id).version
+    message = {"type": command, "runId": run_id}
+    message |= {"run.resume": {"name": "go", "payload": True}, "run.rerunFrom": {"fromStageId": "first"}}.get(
+        command, {}
+    )
     with pytest.raises(UnknownWorkflow):
-        lacks.dispatch(kind(run_id))
+        run_sync(lacks.kernel.dispatch_json(message))
     assert knows.run_of(run_id).version == before
 
 
@@ -190,7 +182,8 @@ def test_weak_91_id_is_never_read_out_of_a_name_with_its_version(make_harness: M
     """Ids and versions are kept apart; an id that would be mistaken for both together is refused when it is written."""
     with pytest.raises(DefinitionError, match="cannot be the id"):
         workflow("odd@home", input=int)
-    flow = Graph("odd", int, version="1.0-beta_2").entry(step("s1")).end(step("s1"))
+    only = step("s1")
+    flow = Graph("odd", int, version="1.0-beta_2").entry(only).end(only)
     harness: WatchedHarness = make_harness(flow)
     assert harness.registry.known() == {("odd", "1.0-beta_2")}
     assert harness.run(flow, 1).output == 2
