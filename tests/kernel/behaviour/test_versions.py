@@ -136,12 +136,13 @@ def test_command_that_needs_the_definition_says_that_it_is_missing(make_harness:
     run_id = knows.start(old, 1)
     knows.drain(until=timedelta())
     before = knows.run_of(run_id).version
-    message = {"type": command, "runId": run_id}
-    message |= {"run.resume": {"name": "go", "payload": True}, "run.rerunFrom": {"fromStageId": "first"}}.get(
-        command, {}
-    )
+    more: dict[str, dict[str, Any]] = {
+        "run.resume": {"name": "go", "payload": True},
+        "run.retry": {},
+        "run.rerunFrom": {"fromStageId": "first"},
+    }
     with pytest.raises(UnknownWorkflow):
-        run_sync(lacks.kernel.dispatch_json(message))
+        run_sync(lacks.kernel.dispatch_json({"type": command, "runId": run_id, **more[command]}))
     assert knows.run_of(run_id).version == before
 
 
