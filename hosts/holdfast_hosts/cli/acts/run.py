@@ -17,7 +17,7 @@ from holdfast.entities.retry import span
 from holdfast.entities.run import RunStatus
 from holdfast.errors import InvalidInput
 from holdfast.ports.definitions import Definitions
-from holdfast_hosts.cli.acts.run_rest import Attendant, RunStays
+from holdfast_hosts.cli.acts.run_rest import Attendant, Leaving, RunStays
 from holdfast_hosts.cli.acts.run_view import RunWatch
 from holdfast_hosts.cli.commands.run import RunOptions
 from holdfast_hosts.cli.exits import Exit
@@ -55,7 +55,7 @@ async def run(target: str, order: RunOptions, *, common: Common) -> int:
     registry, definition = load_workflow(target)
     create = _create(order, definition, utc=common.utc)
     if order.wait:
-        waiting = Waiting(limit=timeout, target=target, leaves=order.until_waiting or url.kind is StoreKind.MEMORY)
+        waiting = Waiting(limit=timeout, target=target, leaving=_leaving(order, url))
         return await _execute(create, registry, url=url, waiting=waiting, common=common)
     async with open_kernel(url, registry=registry, concurrency=1) as opened:
         created = await opened.kernel.dispatch(create)
@@ -75,15 +75,14 @@ class Waiting:
     limit: timedelta | None
     #: The module that was named, for commands that are told.
     target: str
-    #: Whether it ends when only somebody outside can bring the run on; in memory nobody outside can.
-    leaves: bool
+    leaving: Leaving
 
 
 async def _execute(create: RunCreate, registry: Definitions, *, url: StoreUrl, waiting: Waiting, common: Common) -> int:
     log_to_stderr(least="error")
     watch = RunWatch()
     async with open_kernel(url, registry=registry) as opened:
-        attendant = Attendant(opened, target=waiting.target, leaves=waiting.leaves, common=common)
+        attendant = Attendant(opened, target=waiting.target, leaving=waiting.leaving, common=common)
         try:
             with nullcontext() if common.json else watch.drawn():
                 ended = await run_and_wait(
@@ -104,6 +103,12 @@ async def _execute(create: RunCreate, registry: Definitions, *, url: StoreUrl, w
             why = "Its lease was handed back; the next worker goes on with it."
             raise _goes_on(watch.run_id, why=why, code="E1001", exit=Exit.INTERRUPTED, common=common) from None
     return _tell(ended, common=common)
+
+
+def _leaving(order: RunOptions, url: StoreUrl) -> Leaving:
+    if order.until_waiting:
+        return Leaving.ASKED
+    return Leaving.STUCK if url.kind is StoreKind.MEMORY else Leaving.NEVER
 
 
 def _tell(ended: RunEnded, *, common: Common) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -40,8 +41,30 @@ class Rest:
     #: Waits that somebody outside has to answer, of the run and of those it waits for.
     asked: tuple[Wait, ...] = ()
     paused: tuple[str, ...] = ()
-    #: Whether something else may bring the run on: time, or a child that executes.
+    #: Whether it goes on by itself soon: a sleep is under way, or a child executes.
     moves: bool = False
+    #: Whether some wait has a limit that may bring it on later.
+    limited: bool = False
+
+    def with_child(self, child: Rest) -> Rest:
+        """Return what keeps a run from going on that waits for *child* too."""
+        return Rest(
+            asked=self.asked + child.asked,
+            paused=self.paused + child.paused,
+            moves=self.moves or child.moves,
+            limited=self.limited or child.limited,
+        )
+
+
+class Leaving(enum.Enum):
+    """When waiting for a run that waits for somebody ends."""
+
+    #: When the run ends; meanwhile anybody may answer.
+    NEVER = "never"
+    #: As soon as it waits for nothing but people.
+    ASKED = "asked"
+    #: As soon as nothing at all can bring it on, for nobody can reach it.
+    STUCK = "stuck"
 
 
 class Attendant:
@@ -50,14 +73,14 @@ class Attendant:
     Args:
         opened: Where the run is.
         target: The module that defines its workflow, for the commands that are told.
-        leaves: Whether the waiting ends when only somebody outside can bring the run on.
+        leaving: When the waiting ends.
         common: The options of the command.
     """
 
-    def __init__(self, opened: Opened, *, target: str, leaves: bool, common: Common) -> None:
+    def __init__(self, opened: Opened, *, target: str, leaving: Leaving, common: Common) -> None:
         self._opened = opened
         self._module = target
-        self._leaves = leaves
+        self._leaving = leaving
         self._common = common
         self._told: set[object] = set()
 
@@ -68,7 +91,7 @@ class Attendant:
             RunStays: If the waiting is to end.
         """
         rest = await self._rest(run, depth=0)
-        if self._leaves and not rest.moves:
+        if self._leaves(rest):
             raise RunStays(run, why=self._why(rest), fix=self._fix(rest))
         if self._common.json:
             return
@@ -77,6 +100,11 @@ class Attendant:
         for run_id in rest.paused:
             self._once((run_id, "paused", run.version), partial(self._paused, run_id))
 
+    def _leaves(self, rest: Rest) -> bool:
+        if rest.moves or self._leaving is Leaving.NEVER:
+            return False
+        return self._leaving is Leaving.ASKED or not rest.limited
+
     async def _rest(self, run: Run, *, depth: int) -> Rest:
         if run.status is RunStatus.PAUSED:
             return Rest(paused=(run.id,))
@@ -84,16 +112,14 @@ class Attendant:
             return Rest(moves=True)
         waits = await open_waits_of(run, self._opened.persistence)
         asked = tuple(wait for wait in waits if wait.kind is WaitKind.PAYLOAD)
-        moves = not waits or any(wait.kind is WaitKind.SLEEP or wait.due_at is not None for wait in waits)
-        rest = Rest(asked=asked, moves=moves)
+        rest = Rest(
+            asked=asked,
+            moves=not waits or any(wait.kind is WaitKind.SLEEP for wait in waits),
+            limited=any(wait.due_at is not None for wait in waits),
+        )
         for wait in waits:
             if wait.kind is WaitKind.CHILD:
-                below = await self._below(wait, depth=depth + 1)
-                rest = Rest(
-                    asked=rest.asked + below.asked,
-                    paused=rest.paused + below.paused,
-                    moves=rest.moves or below.moves,
-                )
+                rest = rest.with_child(await self._below(wait, depth=depth + 1))
         return rest
 
     async def _below(self, wait: Wait, *, depth: int) -> Rest:

@@ -35,7 +35,7 @@ class RunOptions:
         str | None, Parameter(help="How long to wait, such as 30s; the run itself goes on after that.")
     ] = None
     until_waiting: Annotated[
-        bool, Parameter(help="With --wait: end in 8 as soon as only somebody outside can bring the run on.")
+        bool, Parameter(help="With --wait: end in 8 as soon as the run waits for somebody.")
     ] = False
 
 
