@@ -91,7 +91,7 @@ def test_versions_that_no_card_names_are_lacking() -> None:
 
 
 def test_a_worker_shows_its_card_while_it_runs() -> None:
-    """From start to stop there is a card with what the worker knows, and none after that."""
+    """From start to stop there is a card with what the worker knows, and none after that, also when it was aborted."""
 
     async def main() -> None:
         async with opened(flows=(ONE, LINE)) as there:
@@ -106,6 +106,10 @@ def test_a_worker_shows_its_card_while_it_runs() -> None:
                 (card,) = found
                 assert card.worker == worker.stats().worker_id
                 assert card.knows == {("one", "1"), ("line", "1")}
+            assert await cards() == []
+            async with working(there) as worker:
+                await until(lambda: worker.is_running)
+                worker.abort()
             assert await cards() == []
 
     asyncio.run(main())

@@ -65,6 +65,7 @@ class Crew:
         if not await self._ended(self._working, within=self._settings.drain_timeout):
             await self._cancel_work()
         await self._finish_upkeep()
+        await self._notice.withdraw()
         await self._heartbeat.stop()
 
     def abort(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 
@@ -23,8 +24,12 @@ class Notice:
         while not self._shift.draining.is_set():
             await self._guarded()
             await wait_at_most(self._shift.draining, interval)
+
+    async def withdraw(self) -> None:
+        """Take the card away, if that is quickly done: a worker that stops is not there any more."""
         try:
-            await self._holder.withdraw()
+            async with asyncio.timeout(self._shift.settings.release_timeout.total_seconds()):
+                await self._holder.withdraw()
         except Exception as error:  # noqa: BLE001 - the card ends by itself
             log.warning("the worker's card could not be withdrawn", error=repr(error))
 
