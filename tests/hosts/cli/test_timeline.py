@@ -96,6 +96,11 @@ def event(number: int, kind: EventType, *, key: StageKey | None = KEY, after: fl
             {"name": "child:r2", "child": "r2", "status": "FAILED"},
             "child run r2 failed",
         ),
+        (
+            EventType.STAGE_RESUMED,
+            {"name": "approval", "early": True},
+            'goes on at once: "approval" was there already',
+        ),
         (EventType.STAGE_WAIT_EXPIRED, {"name": "approval"}, 'nobody answered "approval" in time'),
         (EventType.STAGE_WAIT_EXPIRED, {"name": "sleep:night"}, 'sleep "night" is over'),
         (

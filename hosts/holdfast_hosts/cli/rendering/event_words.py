@@ -223,6 +223,8 @@ class Teller:
         waited = self._waited(event)
         if "child" in data:
             return "▶", "cyan", f"child run {data['child']} {str(data.get('status', '')).lower()}{waited}"
+        if data.get("early"):
+            return "▶", "cyan", f"goes on at once: {awaited(name, kind_of(name))} was there already"
         return "▶", "cyan", f"{awaited(name, kind_of(name))} answered{_by(data)}{waited}"
 
     def stage_wait_expired(self, event: Event) -> Told:
