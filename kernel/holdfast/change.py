@@ -201,6 +201,7 @@ class NewGate:
     gate: str
     generation: int
     turn: int
+    #: 0 for one that an earlier generation has opened: nothing follows from it any more.
     arity: int
     #: So many edges may fail without the gate failing.
     tolerate: int = 0

@@ -26,6 +26,7 @@ from holdfast.entities.run import RunHeader
 from holdfast.entities.stage import Lease, StageStatus
 from holdfast.errors import CommitUnknown, LeaseLost
 from holdfast.events import Event, NewEvent
+from holdfast.gates import next_arrival
 from holdfast.ports.job_transport import JobHint
 
 #: A timeline is read in pages of so many events when the outcome of a commit has to be looked up.
@@ -118,7 +119,7 @@ async def _as_committed(change: Change, ports: Ports) -> Committed:
     steps: list[Step] = []
     pending = list(change.step.arrivals)
     while pending:
-        rule = change.rules[pending.pop(0).gate]
+        rule = change.rules[next_arrival(pending, change.rules).gate]
         step = _told(rule, behind)
         if step is not None:
             steps.append(await _with_ways(step, ports))

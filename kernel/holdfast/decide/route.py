@@ -33,7 +33,7 @@ from holdfast.entities.run import Failure, RunHeader, RunStatus
 from holdfast.entities.stage import StageKey
 from holdfast.entities.wait import WaitKind
 from holdfast.events import EventType, NewEvent
-from holdfast.gates import GateState, arrive
+from holdfast.gates import GateState, arrive, new_gate, next_arrival
 
 
 @attrs.frozen(kw_only=True)
@@ -149,6 +149,12 @@ class Routing:
         for item in range(min(mapped.limit, items)):
             at = attrs.evolve(place, stage_id=mapped.body[0], item=item, depth=place.depth + 1)
             self._start(self.parts, at, via=(spec.id,))
+
+    def shut(self, stage_id: str, *, turn: int) -> None:
+        """Make the gate before a stage that is kept, so that what is done again before it opens it no second time."""
+        if self._graph.arity[stage_id] > 1:
+            gate = NewGate(gate=stage_id, generation=self._generation, turn=turn, arity=0)
+            self.parts.gates.append(gate)
 
     def leave(self, place: Place, resolution: Resolution) -> None:
         """Resolve every edge that leads away from a stage that will never take one."""
@@ -367,12 +373,22 @@ class Routing:
 
     def settled(self) -> Step:
         """Return everything as one step, its arrivals applied as if no gate had heard of anything before."""
-        states: dict[str, GateState] = {}
-        pending = list(self.parts.arrivals)
-        whole = attrs.evolve(self.parts, arrivals=[])
+        parts = self.parts
+        states: dict[tuple[str, int], GateState] = {(one.gate, one.turn): new_gate(one) for one in parts.gates}
+        whole = Parts(
+            run=parts.run,
+            jobs=[*parts.jobs],
+            skips=[*parts.skips],
+            timers=[*parts.timers],
+            gates=parts.gates,
+            events=[*parts.events],
+        )
+        pending = list(parts.arrivals)
         while pending and whole.run is None:
-            arrival = pending.pop(0)
-            states[arrival.gate], step = arrive(states.get(arrival.gate), self.rules[arrival.gate], arrival)
+            arrival = next_arrival(pending, self.rules)
+            rule = self.rules[arrival.gate]
+            at = rule.gate, rule.turn
+            states[at], step = arrive(states.get(at), rule, arrival)
             if step is not None:
                 whole.run = step.run
                 whole.jobs.extend(step.jobs)
