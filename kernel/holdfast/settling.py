@@ -113,8 +113,17 @@ async def _as_committed(change: Change, ports: Ports) -> Committed:
     Who holds the job behind a gate does not tell: another slot of the same worker may have opened it. What every
     arrival may bring about is known, and its events stand directly behind those of the change-set.
     """
-    if not change.step.arrivals:
-        return Committed(version=0)
+    committed = Committed(version=0, steps=await _brought_about(change, ports) if change.step.arrivals else ())
+    for job in granted(change, committed):
+        there = await ports.persistence.find_stage(job.key)
+        if there is None or there.epoch != 1 or there.lease_until is None:
+            # The run was PAUSED, or the lease went elsewhere since.
+            return attrs.evolve(committed, paused=True)
+    return committed
+
+
+async def _brought_about(change: Change, ports: Ports) -> tuple[Step, ...]:
+    """Return what the arrivals of a change-set that stands have brought about."""
     behind = await _facts_behind(change.step.events[-1], change.run_id, ports)
     steps: list[Step] = []
     pending = list(change.step.arrivals)
@@ -125,7 +134,7 @@ async def _as_committed(change: Change, ports: Ports) -> Committed:
             steps.append(await _with_ways(step, ports))
             behind = behind[len(step.events) :]
             pending.extend(step.arrivals)
-    return Committed(version=0, steps=tuple(steps))
+    return tuple(steps)
 
 
 async def _with_ways(step: Step, ports: Ports) -> Step:
@@ -158,7 +167,8 @@ async def _facts_behind(own: NewEvent, run_id: str, ports: Ports) -> list[Event]
     while page := await ports.persistence.list_events(run_id, after=len(found), limit=PAGE):
         found.extend(page)
     facts = [(event.type, event.key) for event in found]
-    return found[facts.index((own.type, own.key)) + 1 :]
+    # That a message was there already the store tells by itself, and nothing follows from it.
+    return [event for event in found[facts.index((own.type, own.key)) + 1 :] if not event.data.get("early")]
 
 
 async def announce(change: Change, committed: Committed, ports: Ports) -> None:

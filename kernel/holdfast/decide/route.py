@@ -156,8 +156,9 @@ class Routing:
             gate = NewGate(gate=stage_id, generation=self._generation, turn=turn, arity=0)
             self.parts.gates.append(gate)
 
-    def leave(self, place: Place, resolution: Resolution) -> None:
-        """Resolve every edge that leads away from a stage that will never take one."""
+    def leave(self, place: Place, resolution: Resolution, *, origin: int | None = None) -> None:
+        """Resolve every edge that leads away from a stage that will never take one; *origin* is as in `take`."""
+        self._inherited = self._generation if origin is None else origin
         self._behind(self.parts, place, resolution)
 
     def _pass_by(self, edge: Edge, place: Place) -> None:
