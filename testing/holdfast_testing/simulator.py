@@ -42,10 +42,10 @@ from holdfast_testing.scenarios.world import World
 from holdfast_testing.workload import FLOWS, HELP_EVERY, wanted
 
 #: How many port calls a simulation makes at most before the weather clears, and after it.
-STORM_CALLS: Final = 600
+STORM_CALLS: Final = 800
 CALM_CALLS: Final = 20_000
 #: How many commands each client sends.
-COMMANDS: Final = 6
+COMMANDS: Final = 8
 #: How long a keeper and an idle worker rest at most, in seconds.
 REAP_EVERY: Final = 5.0
 LONGEST_REST: Final = 5.0

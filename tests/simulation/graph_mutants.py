@@ -13,17 +13,7 @@ import holdfast.acts
 import holdfast.creating
 import holdfast.decide.again
 from holdfast import gates
-from holdfast.change import (
-    Answer,
-    Arrival,
-    Change,
-    NewWait,
-    Refill,
-    Refusal,
-    Resolution,
-    Rule,
-    Step,
-)
+from holdfast.change import Arrival, Change, NewWait, Refill, Refusal, Resolution, Rule, Step
 from holdfast.decide.create import Wanted, create
 from holdfast.decide.route import Parts, Place, Routing
 from holdfast.entities.keyed import KeyScope
@@ -33,6 +23,7 @@ from holdfast.entities.stage import StageKey
 from holdfast.entities.timer import Timer
 from holdfast.errors import StaleVersion
 from holdfast.gates import GateState
+from holdfast.traces import Answer
 from holdfast_adapters.memory import MemoryPersistence, application, journal
 from holdfast_adapters.memory.application import Application
 from holdfast_adapters.memory.rows import InstanceRow, RunRow, place

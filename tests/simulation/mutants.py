@@ -14,20 +14,7 @@ import holdfast.attempts
 import holdfast.commands.lease_reap_stale
 import holdfast.verdicts
 from holdfast import gates
-from holdfast.change import (
-    Arrival,
-    Change,
-    Committed,
-    Fence,
-    Finish,
-    Park,
-    Refusal,
-    Requeue,
-    Rule,
-    Step,
-    Supersede,
-    Suspend,
-)
+from holdfast.change import Arrival, Change, Committed, Fence, Finish, Park, Refusal, Requeue, Rule, Step, Suspend
 from holdfast.codec import digest
 from holdfast.command import Settings
 from holdfast.decide.advance import advance
@@ -42,6 +29,7 @@ from holdfast.ports.blob_store import BlobStore
 from holdfast.ports.outbox import Delivery, Stream
 from holdfast.ports.work import LeaseRef
 from holdfast.settling import settle
+from holdfast.traces import Supersede
 from holdfast_adapters.memory import MemoryPersistence, application, journal
 from holdfast_adapters.memory.application import Application
 from holdfast_adapters.memory.journal import MemoryJournal
