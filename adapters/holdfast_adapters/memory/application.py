@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from holdfast.change import ZERO, Change, Committed, NewAnnotation, NewItems, NewTimer, RunPatch, Step
+from holdfast.change import ZERO, Change, Committed, NewItems, NewTimer, RunPatch, Step
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
 from holdfast.entities.timer import CHILD_PREFIX, PARENT, TimerKind
 from holdfast.gates import arrive, merged, new_gate, next_arrival
 from holdfast.ports.queries import Annotation, LogLine
+from holdfast.traces import NewAnnotation
 from holdfast_adapters.memory.jobs import Jobs
 from holdfast_adapters.memory.owning import owned
 from holdfast_adapters.memory.rows import Place, RunRow, place

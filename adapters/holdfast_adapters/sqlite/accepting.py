@@ -16,7 +16,6 @@ from holdfast.change import (
     NewWait,
     Park,
     Requeue,
-    Reservation,
     Rule,
     Step,
     Suspend,
@@ -27,6 +26,7 @@ from holdfast.entities.timer import CHILD_PREFIX, PARENT
 from holdfast.entities.wait import WaitStatus
 from holdfast.events import EventType
 from holdfast.gates import GateState, arrive, merged, new_gate, next_arrival
+from holdfast.traces import Reservation
 from holdfast_adapters.sqlite import encoding, rare
 from holdfast_adapters.sqlite.found import (
     ATTEMPT,

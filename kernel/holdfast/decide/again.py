@@ -6,11 +6,11 @@ the new generation hear of everything that was resolved before. What is done aga
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import attrs
 
-from holdfast.change import Change, Require, Resolution, RunPatch, Supersede
+from holdfast.change import Change, Require, Resolution, RunPatch
 from holdfast.decide.admit import deadline
 from holdfast.decide.ending import undoing
 from holdfast.decide.route import Place, Routing
@@ -21,6 +21,7 @@ from holdfast.entities.snapshot import RunSnapshot
 from holdfast.entities.stage import StageInstance, StageStatus
 from holdfast.errors import IllegalTransition, UnknownStage
 from holdfast.events import EventType, NewEvent
+from holdfast.traces import Supersede
 
 #: A stage in a turn.
 At = tuple[str, int]
@@ -179,7 +180,15 @@ def _kept_by_retry(newest: list[StageInstance], *, definition: Definition) -> di
         mapped = None if spec is None else definition.stages[spec.within or spec.id].mapped
         return None if mapped is None else (mapped.collect, one.key.turn) in done
 
-    redone = (one for one in newest if (one.status not in _DONE or one.edge == "") and not collected(one))
+    joined = {(one.key.stage_id, one.key.turn) for one in newest if one.status is StageStatus.COMPLETED}
+    tolerated = _tolerated(newest, joined=joined, definition=definition)
+    redone = (
+        one
+        for one in newest
+        if (one.status not in _DONE or one.edge == "")
+        and not collected(one)
+        and (one.key.stage_id, one.key.turn) not in tolerated
+    )
     roots = [one.key for one in redone if one.key.stage_id in definition.stages]
 
     def stays(one: StageInstance) -> bool:
@@ -195,7 +204,24 @@ def _kept_by_retry(newest: list[StageInstance], *, definition: Definition) -> di
         # What was skipped because of a failure may be taken now.
         return not any(graph.precedes(root.stage_id, root.turn, of=stage_id, of_turn=turn) for root in roots)
 
-    return {(one.key.stage_id, one.key.turn): one for one in newest if stays(one)}
+    return {**{(one.key.stage_id, one.key.turn): one for one in newest if stays(one)}, **tolerated}
+
+
+def _tolerated(
+    newest: Iterable[StageInstance], *, joined: Container[At], definition: Definition
+) -> dict[At, StageInstance]:
+    """Return the FAILED instances outside of maps that the *joined* joins went on without."""
+    graph = definition.graph
+    found: dict[At, StageInstance] = {}
+    for one in newest:
+        stage_id, turn = one.key.stage_id, one.key.turn
+        spec = definition.stages.get(stage_id)
+        if one.status is not StageStatus.FAILED or spec is None or spec.within is not None:
+            continue
+        joins = definition.absorbers(stage_id)
+        if joins and all((join, graph.at(join, of=stage_id, turn=turn)) in joined for join in joins):
+            found[stage_id, turn] = one
+    return found
 
 
 def _undo_again(snapshot: RunSnapshot, undo: StageInstance, *, generation: int, first: Failure | None) -> Again:
