@@ -654,3 +654,62 @@ def test_created_run_says_when_it_starts_on_the_wire(make_harness: MakeHarness) 
     assert harness.admit().leases == ()
     harness.drain()
     assert harness.look(flow, created["runId"]).output == 2
+
+
+def test_retry_does_not_touch_a_failure_that_was_tolerated(make_harness: MakeHarness, weather: Weather) -> None:
+    """A member that failed before a join which went on without it is not done again when the run fails further on."""
+    flow = (
+        workflow("tolerant", input=int, version="1")
+        .parallel(fair("a"), fair("b"), tolerate=1)
+        .pipe(stage(name="join", retry=ONCE)(_either))
+        .pipe(fair("last"))
+    )
+    harness = make_harness(flow, services={Weather: weather})
+    weather.failing = {"a", "last"}
+    ended = harness.run(flow, 1)
+    assert ended.status is RunStatus.FAILED
+    weather.failing.clear()
+    assert harness.retry(ended.run.id).retried == ("last",)
+    harness.drain()
+    assert harness.look(flow, ended.run.id).output == 3
+    assert harness.calls.names == ["a", "b", "last", "last"]
+
+
+async def _either(parts: tuple[int | None, int | None]) -> int:
+    return sum(part for part in parts if part is not None)
+
+
+def test_retry_does_again_what_failed_when_too_much_did(make_harness: MakeHarness, weather: Weather) -> None:
+    """When a join failed because too many members did, the retry does all of the failed ones again."""
+    flow = (
+        workflow("tolerant", input=int, version="1")
+        .parallel(fair("a"), fair("b"), fair("c"), tolerate=1)
+        .pipe(stage(name="join", retry=ONCE)(_any_of))
+    )
+    harness = make_harness(flow, services={Weather: weather})
+    weather.failing = {"a", "b"}
+    ended = harness.run(flow, 1)
+    assert ended.failure is not None
+    assert ended.failure.code == "TOO_MANY_FAILED"
+    weather.failing.clear()
+    harness.retry(ended.run.id)
+    harness.drain()
+    assert harness.look(flow, ended.run.id).output == [2, 2, 2]
+
+
+async def _any_of(parts: tuple[int | None, int | None, int | None]) -> list[int | None]:
+    return list(parts)
+
+
+def test_retried_run_waits_for_a_payload_that_came_early(make_harness: MakeHarness, weather: Weather) -> None:
+    """A message that is kept for a wait further on survives the failure and the retry of a stage before it."""
+    flow = workflow("early", input=int, version="1").pipe(fair("s1")).wait_for("go", bool)
+    harness = make_harness(flow, services={Weather: weather})
+    weather.failing.add("s1")
+    run_id = harness.start(flow, 1)
+    harness.resume(run_id, "go", True)
+    harness.drain()
+    weather.failing.clear()
+    harness.retry(run_id)
+    harness.drain()
+    assert harness.look(flow, run_id).output == (2, True)
