@@ -29,6 +29,8 @@ class RunGoesOn(TimeoutError):
         super().__init__(f"Run {run_id} has not ended within {timeout.total_seconds():g} s; it goes on.")
 
 
+#: After a view that took so long to read, the next one is read when this many times as long is over.
+VIEW_REST: Final = 20
 #: Statuses in which nothing of a run executes, though it has not ended.
 AT_REST: Final = frozenset({RunStatus.WAITING, RunStatus.PAUSED})
 
@@ -168,6 +170,7 @@ async def _wait(
 ) -> RunEnded:
     shortest, longest = settings.poll_min, settings.poll_max
     seen, pause = 0, shortest
+    clock, next_view = opened.clock, 0.0
     with opened.presence.waiting(run_id) as waiter:
         while True:
             waiter.moved.clear()
@@ -175,12 +178,17 @@ async def _wait(
             run = await opened.persistence.find_run(run_id)
             if run is None:
                 raise RunNotFound(run_id)
+            is_end = run.status.is_terminal
             if run.version != seen:
-                seen = run.version
                 pause = shortest
-                if on_change is not None:
+                if on_change is None:
+                    seen = run.version
+                elif is_end or clock.monotonic() >= next_view:
+                    began = clock.monotonic()
                     seen = await _show(opened, run_id, on_change=on_change)
-            if run.status.is_terminal and run.version == seen:
+                    # A view of a run with very many stages takes long to read; the run is to get on meanwhile.
+                    next_view = clock.monotonic() + VIEW_REST * (clock.monotonic() - began)
+            if is_end and run.version == seen:
                 return await _ended(opened, run)
             if on_rest is not None and run.status in AT_REST:
                 await on_rest(run)

@@ -15,9 +15,9 @@ from holdfast.commands.run_unpause import RunUnpause
 from holdfast.entities.run import Run
 from holdfast.errors import WaitTimedOut
 from holdfast_hosts.serverless import Handling, ServerlessHost
-from holdfast_hosts.waiting import run_and_wait
+from holdfast_hosts.waiting import RunView, run_and_wait, wait_for_run
 from holdfast_hosts.wiring import Opened
-from tests.hosts.scenes import HOLD, ONCE, ONE, Scene, add_one, create, ended, opened, quick, status, working
+from tests.hosts.scenes import HOLD, ONCE, ONE, Scene, add_one, create, ended, opened, quick, status, until, working
 
 NEVER: Final = timedelta(hours=1)
 #: A worker that is woken by hints alone, once it has looked when it was started.
@@ -239,5 +239,23 @@ def test_the_turn_of_a_job_is_part_of_its_name() -> None:
             other = await message(there, run_id) | {"turn": 1}
             assert (await host.handle_job(other)).outcome is Handling.LOST
             assert (await host.handle_job(await message(there, run_id))).outcome is Handling.COMPLETED
+
+    asyncio.run(main())
+
+
+def test_views_of_a_run_are_read_less_often_the_longer_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two views the run has time to get on; the end is seen whatever that time would be."""
+    monkeypatch.setattr("holdfast_hosts.waiting.VIEW_REST", 1e9)
+    scene, views = Scene(), list[RunView]()
+
+    async def main() -> None:
+        async with opened(flows=FLOWS, services={Scene: scene}) as there, working(there):
+            run_id = await create(there, HOLD)
+            waiting = asyncio.create_task(wait_for_run(there, run_id, on_change=views.append, settings=quick()))
+            await until(lambda: bool(views))
+            scene.go_on.set()
+            assert (await waiting).status is RunStatus.COMPLETED
+            assert len(views) == 2
+            assert views[-1].run.status is RunStatus.COMPLETED
 
     asyncio.run(main())

@@ -266,7 +266,7 @@ def test_a_large_map_is_one_line() -> None:
 def test_a_small_map_is_told_item_by_item() -> None:
     """The items of a map that is short enough have their rows."""
     rows = folded(map_of(3))
-    assert [row.subject for row in rows][2:-1] == ["label", "label [1]", "label [2]"] * 2
+    assert [row.subject for row in rows][2:-1] == ["label [0]", "label [1]", "label [2]"] * 2
 
 
 def test_trouble_within_a_map_is_counted_and_the_first_failure_told() -> None:

@@ -145,7 +145,8 @@ class Folder:
         if there is None:
             there = _Gathering(key=of, moments=[], last=event, lowest=key.item, highest=key.item)
             self._gathering[of] = there
-        there.add(moment)
+        # Among its siblings the first item is one too.
+        there.add(moment if key.item else attrs.evolve(moment, subject=f"{moment.subject} [0]"))
 
     def rest(self) -> Iterator[Row]:
         """Yield the rows of what was held back, in case that more of the same came."""
