@@ -22,13 +22,15 @@ from holdfast.change import (
     Suspend,
 )
 from holdfast.command import Ports
-from holdfast.entities.run import RunHeader
+from holdfast.entities.run import RunHeader, RunStatus
 from holdfast.entities.stage import Lease, StageStatus
 from holdfast.errors import CommitUnknown, LeaseLost
 from holdfast.events import Event, NewEvent
 from holdfast.gates import next_arrival
 from holdfast.ports.job_transport import JobHint
 
+#: Moves of a run after which jobs of it, or the run itself, may be due that no change-set made.
+_LETS_GO: Final = frozenset({RunStatus.RUNNING, RunStatus.PENDING})
 #: A timeline is read in pages of so many events when the outcome of a commit has to be looked up.
 PAGE: Final = 1_000
 
@@ -185,6 +187,10 @@ async def announce(change: Change, committed: Committed, ports: Ports) -> None:
         ports.scheduler.wake_in(change.settle.delay)
     if change.answers or isinstance(change.settle, Park):
         # Whoever it was that waited may go on; a park too, when its answer was faster.
+        ports.scheduler.wake_in(ZERO)
+    move = change.step.run
+    if move is not None and move.status in _LETS_GO and not change.step.jobs:
+        # What was held back may be due.
         ports.scheduler.wake_in(ZERO)
     if change.create is not None or ports.event_sinks:
         ports.scheduler.wake_in(ZERO)
