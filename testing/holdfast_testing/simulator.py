@@ -28,11 +28,11 @@ from holdfast.commands.run_unpause import RunUnpause
 from holdfast.creating import RunCreated
 from holdfast.driving import run_sync
 from holdfast.entities.run import RunStatus
-from holdfast.entities.wait import WaitKind, WaitStatus
+from holdfast.entities.wait import Wait, WaitKind, WaitStatus
 from holdfast.errors import Conflict, Rejected, Unavailable
 from holdfast.ports.job_transport import JobHint
 from holdfast_testing.faults import Fault, ProcessDied
-from holdfast_testing.interleaving import STAND_STILL, UNKNOWN, Call, Interleaving, Rest, SteppedPlan
+from holdfast_testing.interleaving import LATENCY, STAND_STILL, UNKNOWN, Call, Interleaving, Rest, SteppedPlan
 from holdfast_testing.invariants import Violation, check_all
 from holdfast_testing.rarities import CountingStore, rarities
 from holdfast_testing.scenarios.client import look_up
@@ -299,8 +299,14 @@ class _Simulation:
                     await self._send(RunUnpause(run_id=run_id, operation_id=f"help {number} {run_id}"))
                 for wait in await store.list_run_waits(run_id, limit=MOST_WAITS):
                     if wait.status is WaitStatus.OPEN and wait.kind is WaitKind.PAYLOAD:
-                        name = f"help {number} {run_id} {wait.name}"
-                        await self._send(RunResume(run_id=run_id, name=wait.name, payload="yes", operation_id=name))
+                        await self._answer(wait, name=f"help {number} {run_id} {wait.name}")
+
+    async def _answer(self, wait: Wait, *, name: str) -> None:
+        """Let two people answer at the same time; one of them will be told that he was too late."""
+        answer = RunResume(run_id=wait.key.run_id, name=wait.name, payload="yes", operation_id=name)
+        rival = attrs.evolve(answer, payload="no", operation_id=f"{name} too")
+        self._all.begin(self._send(rival), after=self._order.uniform(*LATENCY))
+        await self._send(answer)
 
     def _is_quiet(self) -> bool:
         counts = run_sync(self._world.store.connect().count())
