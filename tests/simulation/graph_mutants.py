@@ -19,7 +19,7 @@ from holdfast.decide.route import Parts, Place, Routing
 from holdfast.entities.keyed import KeyScope
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import RunHeader, RunStatus
-from holdfast.entities.stage import StageKey
+from holdfast.entities.stage import StageInstance, StageKey
 from holdfast.entities.timer import Timer
 from holdfast.errors import StaleVersion
 from holdfast.gates import GateState
@@ -166,14 +166,19 @@ def relatives_are_not_told(patch: pytest.MonkeyPatch) -> None:
 
 def undone_in_the_order_it_was_done(patch: pytest.MonkeyPatch) -> None:
     to_undo = holdfast.acts._to_undo
-    patch.setattr(holdfast.acts, "_to_undo", lambda *given: to_undo(*given)[::-1])
+
+    def oldest_first(*given: Any) -> list[StageInstance]:
+        return to_undo(*given)[::-1]
+
+    patch.setattr(holdfast.acts, "_to_undo", oldest_first)
 
 
 def retry_forgets_whose_place_it_takes(patch: pytest.MonkeyPatch) -> None:
     follow = holdfast.decide.again.follow
 
     def anew(kept: Any, **options: Any) -> Routing:
-        return follow(kept, **{**options, "origins": None})
+        options.pop("origins", None)
+        return follow(kept, **options)
 
     patch.setattr(holdfast.decide.again, "follow", anew)
 

@@ -51,11 +51,14 @@ class Polls:
         return self.count
 
 
+class Links(list[str]):
+    """Where a stage leaves tokens."""
+
+
 @stage(waits={"answer": str})
 async def ask(text: str, ctx: Context[None]) -> str:
     """Wait for an answer, and send a link for it."""
-    links = ctx.services[list]
-    links.append(await ctx.token("answer"))
+    ctx.services[Links].append(await ctx.token("answer"))
     return await ctx.wait_for("answer", str, timeout="1h")
 
 
@@ -129,8 +132,8 @@ def test_stage_that_needs_a_loop_runs_under_one(harness: Harness) -> None:
 
 def test_wait_is_answered_by_name_or_by_token() -> None:
     """A drain that may not advance the clock leaves the wait open, and its answer lets the run go on."""
-    links: list[str] = []
-    harness = Harness(services={list: links})
+    links = Links()
+    harness = Harness(services={Links: links})
     asking = workflow("asking", input=str).pipe(ask)
     for by_token in (False, True):
         run_id = harness.start(asking, "?")
@@ -145,7 +148,7 @@ def test_wait_is_answered_by_name_or_by_token() -> None:
 
 def test_limit_of_a_wait_is_jumped_over() -> None:
     """A drain without a limit lets a wait expire that nobody has answered."""
-    harness = Harness(services={list: []})
+    harness = Harness(services={Links: Links()})
     began = harness.clock.now()
     ended = harness.run(workflow("asking", input=str).pipe(ask), "?")
     assert ended.failure is not None
