@@ -321,21 +321,22 @@ class Routing:
             failure = Failure(code="NO_END", message="No path through the workflow reached its end.")
             self._failed(parts, failure)
             return
-        keys = [self._key(at)]
-        spec = self._definition.stages[at.stage_id]
-        if spec.mapped is not None:
-            keys += [self._key(attrs.evolve(at, stage_id=stage_id)) for stage_id in spec.mapped.body]
-        for key in keys:
-            parts.skips.append(key)
-            parts.events.append(NewEvent(type=EventType.STAGE_SKIPPED, key=key))
+        self._note_skip(parts, at)
         self._behind(parts, at, resolution)
+
+    def _note_skip(self, parts: Parts, at: Place) -> None:
+        key = self._key(at)
+        parts.skips.append(key)
+        parts.events.append(NewEvent(type=EventType.STAGE_SKIPPED, key=key))
 
     def _behind(self, parts: Parts, at: Place, resolution: Resolution) -> None:
         graph, spec = self._graph, self._definition.stages[at.stage_id]
         if spec.mapped is not None:
             if (spec.mapped.collect, at.turn) in self._kept:
                 return
-            # Nothing was split, so the end of the map is skipped with it, not counted.
+            # Nothing was split, so all of the map is skipped with it, and its end does not count.
+            for stage_id in spec.mapped.body:
+                self._note_skip(parts, attrs.evolve(at, stage_id=stage_id))
             self._skip(parts, attrs.evolve(at, stage_id=spec.mapped.collect), resolution)
             return
         if at.stage_id in graph.loops:
@@ -376,13 +377,8 @@ class Routing:
         """Return everything as one step, its arrivals applied as if no gate had heard of anything before."""
         parts = self.parts
         states: dict[tuple[str, int], GateState] = {(one.gate, one.turn): new_gate(one) for one in parts.gates}
-        whole = Parts(
-            run=parts.run,
-            jobs=[*parts.jobs],
-            skips=[*parts.skips],
-            timers=[*parts.timers],
-            gates=parts.gates,
-            events=[*parts.events],
+        whole = attrs.evolve(
+            parts, jobs=[*parts.jobs], skips=[*parts.skips], timers=[*parts.timers], events=[*parts.events], arrivals=[]
         )
         pending = list(parts.arrivals)
         while pending and whole.run is None:

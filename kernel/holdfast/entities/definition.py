@@ -296,6 +296,8 @@ class Definition:
         if spec.within is not None:
             mapped = self.stages[spec.within].mapped
             return frozenset() if mapped is None or not mapped.tolerate else frozenset({mapped.collect})
+        if spec.mapped is not None:
+            return self.absorbers(spec.mapped.collect)
         graph = self.graph
         found: set[str] = set()
         ahead = [Way(edge=edge, target=t) for edge in graph.outgoing[stage_id] for t in edge.targets]
