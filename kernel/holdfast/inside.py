@@ -207,7 +207,7 @@ class JournalledSteps:
     async def start(self, name: str, flow: Flow[Any, Any], input: Any) -> Child[Any]:
         """Return the child run of that name, which is started unless it was before."""
         definition = flow.definition()
-        run_id = await self._begun(name, definition, input, at=f"child:{name}")
+        run_id = await self._begun(name, definition, input, at=f"~child:{name}")
         for generation in range(self._lease.origin + 1, self._lease.key.generation + 1):
             # What was cancelled with the run that is retried now, or since, is done again as the stage itself is.
             there = await self._ports.persistence.find_run(run_id)

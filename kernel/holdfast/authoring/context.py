@@ -373,6 +373,8 @@ class Context(Pausing, Generic[C]):
             LeaseLost: If the lease is lost; the stage should not catch it.
         """
         check_name("checkpoint key", key)
+        if key.startswith("~"):
+            raise InvalidInput("checkpoint key", ['it begins with "~", as those of the kernel do'])
         under_way = self._watch.under_way
         if key in under_way:
             raise InvalidInput("checkpoint key", [f'"{key}" is in use by another call at this moment'])

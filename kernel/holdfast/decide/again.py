@@ -45,7 +45,7 @@ def rerun(snapshot: RunSnapshot, *, definition: Definition, stage_id: str) -> Ag
         IllegalTransition: If the run has not ended, or a stage before *stage_id* never completed or was undone.
     """
     run = snapshot.run
-    if stage_id not in definition.stages or stage_id == UNDO:
+    if stage_id not in definition.stages or "~" in stage_id:
         raise UnknownStage(stage_id, workflow_id=definition.id, known=_shown(definition.stages))
     if run.status not in TERMINAL_RUN:
         raise IllegalTransition(

@@ -224,7 +224,7 @@ def test_children_side_by_side_are_waited_for_together(make_harness: MakeHarness
     async def play() -> object:
         run_id = await harness.astart(parent, 1)
         await harness.adrain()
-        return (await harness._look(parent, run_id)).output
+        return (await harness.alook(parent, run_id)).output
 
     assert asyncio.run(play()) == [3, 4]
     assert harness.calls.count("s1") == 2

@@ -233,7 +233,7 @@ def test_several_waits_open_at_once_never_mix(make_harness: MakeHarness) -> None
             payload = {"approved": True, "note": who}
             await harness.kernel.dispatch(RunResume(run_id=run_id, name=f"approver[{who}]", payload=payload))
             await harness.adrain(until=timedelta())
-        return (await harness._look(flow, run_id)).output
+        return (await harness.alook(flow, run_id)).output
 
     assert asyncio.run(play()) == ["ann", "bob"]
 
@@ -263,7 +263,7 @@ def test_step_beside_a_wait_is_not_lost_and_none_begins_after_it(make_harness: M
         assert calls == ["a"]
         await harness.kernel.dispatch(RunResume(run_id=run_id, name="flag", payload=True))
         await harness.adrain(until=timedelta())
-        return (await harness._look(flow, run_id)).output
+        return (await harness.alook(flow, run_id)).output
 
     assert asyncio.run(play()) == [["a", "b"], True]
     assert calls == ["a", "b"]

@@ -88,6 +88,14 @@ def test_rerun_from_an_unknown_stage_is_refused() -> None:
         rerun(snapshot(RunStatus.RUNNING), definition=line(2).definition(), stage_id="s3")
 
 
+def test_rerun_from_what_the_compiler_put_in_between_is_refused() -> None:
+    """Only stages that a person wrote can be rerun from."""
+    flow = workflow("mapped", input=list[int], version="1").map(step("each"))
+    done = tuple(instance(stage_id, DONE) for stage_id in flow.definition().stages)
+    with pytest.raises(UnknownStage, match="It has: each|each"):
+        rerun(snapshot(RunStatus.COMPLETED, *done), definition=flow.definition(), stage_id="each~join")
+
+
 def test_rerun_behind_what_never_completed_is_refused() -> None:
     """Stages before the target that never completed are all named."""
     stages = (instance("first", DONE), instance("left", StageStatus.FAILED), instance("right", StageStatus.CANCELLED))
