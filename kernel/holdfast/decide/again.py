@@ -51,7 +51,8 @@ def rerun(snapshot: RunSnapshot, *, definition: Definition, stage_id: str) -> Ag
         raise IllegalTransition(
             f"Run {run.id}", source=run.status.value, target="rerun", hint="Cancel it first, or wait until it ends."
         )
-    begin = _beginning(stage_id, definition)
+    # A map is done again as a whole.
+    begin = definition.stages[stage_id].within or stage_id
     newest = newest_of(snapshot.stages)
     # A turn that it was skipped in is not one that it was done in.
     begun = (one for one in newest if one.key.stage_id == begin and one.status is not StageStatus.SKIPPED)
@@ -73,7 +74,8 @@ def rerun(snapshot: RunSnapshot, *, definition: Definition, stage_id: str) -> Ag
     supersede = tuple(Supersede(stage_id=one, from_turn=_first_again(one, kept)) for one in gone)
     told = {"fromStage": stage_id, "generation": generation, "stages": _shown(again)}
     routing = follow(kept.values(), snapshot=snapshot, definition=definition, generation=generation)
-    if not any((job.key.stage_id, job.key.turn) == (begin, turn) for job in routing.settled().jobs):
+    opened = routing.settled()
+    if opened.run is not None or not any((job.key.stage_id, job.key.turn) == (begin, turn) for job in opened.jobs):
         raise _not_led_to(begin, turn, snapshot=snapshot, definition=definition, kept=kept, asked=stage_id)
     return _opened(
         snapshot,
@@ -288,14 +290,6 @@ def _require_not_undone(
         raise IllegalTransition(f"Run {run.id}", source=run.status.value, target=f'rerun from "{asked}"', hint=hint)
 
 
-def _beginning(stage_id: str, definition: Definition) -> str:
-    """Return where what is done again begins: a map is done again as a whole."""
-    spec = definition.stages[stage_id]
-    if spec.act is Act.COLLECT:
-        spec = definition.stages[spec.sources[0]]
-    return spec.within or spec.id
-
-
 def _stands(one: StageInstance, definition: Definition) -> bool:
     """Return whether the instance has come to an end that what follows can build on."""
     if one.status is StageStatus.FAILED:
@@ -319,11 +313,12 @@ def _not_led_to(
         one.key.stage_id == begin and one.status is StageStatus.SKIPPED and one.key.turn == turn
         for one in newest_of(snapshot.stages)
     )
-    hint = (
-        "It was skipped. Rerun from the stage whose edges decide about it."
-        if skipped or not missing
-        else f"Stages before it never completed: {', '.join(missing)}. Rerun from one of them."
-    )
+    if skipped:
+        hint = "It was skipped. Rerun from the stage whose edges decide about it."
+    elif missing:
+        hint = f"Stages before it never completed: {', '.join(missing)}. Rerun from one of them."
+    else:
+        hint = "What is kept would fail the run again at once. Rerun from a stage further ahead."
     return IllegalTransition(
         f"Run {snapshot.run.id}",
         source=snapshot.run.status.value,
