@@ -6,7 +6,7 @@ the new generation hear of everything that was resolved before. What is done aga
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 import attrs
 
@@ -57,11 +57,13 @@ def rerun(snapshot: RunSnapshot, *, definition: Definition, stage_id: str) -> Ag
     # A turn that it was skipped in is not one that it was done in.
     begun = (one for one in newest if one.key.stage_id == begin and one.status is not StageStatus.SKIPPED)
     turn = max((one.key.turn for one in begun), default=0)
-    graph = definition.graph
+    graph, collected = definition.graph, _collecting(newest, definition=definition)
     kept = {
         (one.key.stage_id, one.key.turn): one
         for one in newest
-        if _stands(one, definition) and graph.precedes(one.key.stage_id, one.key.turn, of=begin, of_turn=turn)
+        if _stands(one, definition)
+        and collected(one) is not False
+        and graph.precedes(one.key.stage_id, one.key.turn, of=begin, of_turn=turn)
     }
     _require_not_undone(kept.values(), newest=newest, snapshot=snapshot, definition=definition, asked=stage_id)
     again = tuple(
@@ -175,13 +177,7 @@ def _edge_behind(one: StageInstance, definition: Definition) -> Edge | None:
 def _kept_by_retry(newest: list[StageInstance], *, definition: Definition) -> dict[At, StageInstance]:
     graph = definition.graph
     done = {(one.key.stage_id, one.key.turn) for one in newest if one.status in _DONE and one.edge != ""}
-
-    def collected(one: StageInstance) -> bool | None:
-        """Return whether the map that the instance belongs to came to its end; None outside of maps."""
-        spec = definition.stages.get(one.key.stage_id)
-        mapped = None if spec is None else definition.stages[spec.within or spec.id].mapped
-        return None if mapped is None else (mapped.collect, one.key.turn) in done
-
+    collected = _collecting(newest, definition=definition)
     joined = {(one.key.stage_id, one.key.turn) for one in newest if one.status is StageStatus.COMPLETED}
     tolerated = _tolerated(newest, joined=joined, definition=definition)
     redone = (
@@ -207,6 +203,24 @@ def _kept_by_retry(newest: list[StageInstance], *, definition: Definition) -> di
         return not any(graph.precedes(root.stage_id, root.turn, of=stage_id, of_turn=turn) for root in roots)
 
     return {**{(one.key.stage_id, one.key.turn): one for one in newest if stays(one)}, **tolerated}
+
+
+def _collecting(newest: Iterable[StageInstance], *, definition: Definition) -> Callable[[StageInstance], bool | None]:
+    """Return what tells whether the map that an instance belongs to came to its end.
+
+    It says None of instances outside of maps, and of maps that were skipped as a whole.
+    """
+    there = {(one.key.stage_id, one.key.turn): one for one in newest}
+
+    def collected(one: StageInstance) -> bool | None:
+        spec = definition.stages.get(one.key.stage_id)
+        mapped = None if spec is None else definition.stages[spec.within or spec.id].mapped
+        end = None if mapped is None else there.get((mapped.collect, one.key.turn))
+        if mapped is None or (end is not None and end.status is StageStatus.SKIPPED):
+            return None
+        return end is not None and end.status is StageStatus.COMPLETED and end.edge != ""
+
+    return collected
 
 
 def _tolerated(
