@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -98,10 +98,11 @@ async def _waited(text: str, job: Leased) -> Acted:
 
 
 async def _split(text: str, job: Leased) -> Acted:
-    values = from_json(text, what=f'input of stage "{job.spec.id}"')
-    if not isinstance(values, list):
-        message = f"A map takes a list; what arrived is {type(values).__name__}."
+    given: object = from_json(text, what=f'input of stage "{job.spec.id}"')
+    if not isinstance(given, list):
+        message = f"A map takes a list; what arrived is {type(given).__name__}."
         raise Unfit(Failure(code="INVALID_INPUT", message=message, stage_id=job.spec.id))
+    values = cast("list[Any]", given)
     if len(values) > MAX_ITEMS:
         message = f"A map takes at most {MAX_ITEMS:,} items; {len(values):,} arrived. Split the work over child runs."
         raise Unfit(Failure(code="TOO_MANY_ITEMS", message=message, stage_id=job.spec.id))

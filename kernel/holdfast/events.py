@@ -119,10 +119,12 @@ def fold(events: Iterable[Event]) -> Folded:
     status: RunStatus | None = None
     stages: dict[StageKey, StageStatus] = {}
     for event in events:
-        if event.key is not None:
-            stages[event.key] = _moved(event.type, stages.get(event.key, StageStatus.RUNNING))
+        key = event.key
+        if key is not None:
+            stages[key] = _moved(event.type, stages.get(key, StageStatus.RUNNING))
             continue
-        status = _RUN_STATUS.get(event.type, status)
+        if event.type in _RUN_STATUS:
+            status = _RUN_STATUS[event.type]
         if event.type in _CLOSING:
             # A run that closes takes its live instances with it, in the same commit and without an event for each.
             stages = {key: at if at.is_terminal else StageStatus.CANCELLED for key, at in stages.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableSequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -112,8 +112,9 @@ def merged(state: Any, patch: Any, *, depth: int = _DEEPEST) -> Any:
     """Return *state* after the JSON merge patch *patch* (RFC 7396): objects merge, None deletes, all else replaces."""
     if not isinstance(patch, dict) or depth == 0:
         return patch
-    result = dict(state) if isinstance(state, dict) else {}
-    for name, value in patch.items():
+    changes = cast("dict[str, Any]", patch)
+    result = dict(cast("dict[str, Any]", state)) if isinstance(state, dict) else {}
+    for name, value in changes.items():
         if value is None:
             result.pop(name, None)
         else:

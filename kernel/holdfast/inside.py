@@ -240,7 +240,7 @@ class JournalledSteps:
         if told is None:
             await self._park(new)
         if told["status"] != "COMPLETED":
-            failure = told["failure"] or {}
+            failure: dict[str, Any] = told["failure"] or {}
             raise ChildFailed(
                 child.run_id,
                 status=told["status"],

@@ -259,7 +259,9 @@ def failed(error: Exception, job: Leased) -> Attempted:
 def _code(error: Exception) -> str:
     if isinstance(error, StageTimeout):
         return "TIMEOUT"
-    return {WaitTimedOut: "WAIT_TIMEOUT", ChildFailed: "CHILD_FAILED"}.get(type(error), "STAGE_ERROR")
+    if isinstance(error, WaitTimedOut):
+        return "WAIT_TIMEOUT"
+    return "CHILD_FAILED" if isinstance(error, ChildFailed) else "STAGE_ERROR"
 
 
 def _is_useless(error: Exception) -> bool:
