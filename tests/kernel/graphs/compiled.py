@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from holdfast.codec import payload_type
@@ -60,8 +61,14 @@ def _edge(arrow: Arrow) -> Edge:
     return Edge(id=arrow.id, source=arrow.source, targets=arrow.targets, condition=condition, priority=arrow.priority)
 
 
-def _condition(when: frozenset[int]) -> Condition:
-    def matches(output: Any) -> bool:
+def matching(when: frozenset[int]) -> Callable[[Any], bool]:
+    """Return the condition that the choice of the source is one of these."""
+
+    def is_chosen(output: Any) -> bool:
         return output["choice"] in when
 
-    return Condition(function=matches, takes_run=False, label=f"choice in {sorted(when)}", source="plan:choice")
+    return is_chosen
+
+
+def _condition(when: frozenset[int]) -> Condition:
+    return Condition(function=matching(when), takes_run=False, label=f"choice in {sorted(when)}", source="plan:choice")

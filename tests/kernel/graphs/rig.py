@@ -73,16 +73,16 @@ class Rig:
         seed: int,
         persistence: Persistence,
         clock: FakeClock,
-        trouble: bool = True,
+        definition: Definition | None = None,
     ) -> None:
         self.plan = plan
         self.script = script
-        self.definition: Definition = compiled(plan)
+        self.definition = compiled(plan) if definition is None else definition
         self.order = random.Random(seed)
         self.clock = clock
         self.store = persistence
         self.faults = FaultPlan()
-        self.trouble = self.order.choice((0.0, 0.05, 0.2)) if trouble else 0.0
+        self.trouble = self.order.choice((0.0, 0.05, 0.2))
         ports = stopping(faulty(watched(persistence, self), self.faults), before_commit=self.stop)
         self.harness = Harness(persistence=ports, clock=clock, executor=self)
         self.harness.registry.add(self.definition)

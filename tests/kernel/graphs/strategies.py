@@ -43,9 +43,10 @@ class _Cell:
 class _Builder:
     """Grows a plan; every decision is drawn, so that a failing one shrinks."""
 
-    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any], most: int) -> None:
+    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any], most: int, *, plain: bool) -> None:
         self._draw = draw
         self.left = most
+        self.plain = plain
         self.nodes: dict[str, Node] = {}
         self.ways: dict[str, list[_Way]] = {}
         self.choices: dict[str, tuple[int, ...]] = {}
@@ -83,6 +84,8 @@ class _Builder:
     def cell(self, loops: tuple[str, ...], *, forks: bool) -> _Cell:
         """Add a stage, a map or a loop."""
         kind = self.number(0, 5)
+        if self.plain and kind in {3, 4}:
+            kind = 0
         if kind == 5 and self.left >= 2 and len(loops) < _LOOPS_DEEP:
             return self.loop(loops)
         if kind == 4 and self.left >= _MAP:
@@ -177,6 +180,8 @@ class _Builder:
             groups[self.number(0, len(groups) - 1)].add(one)
         for group in groups:
             group.update(self.some(later, least=0 if group else 1)[: 4 - len(group)])
+            if self.plain and len(group) > 1:
+                group.discard(END)
         return [_Way(tuple(one for one in later if one in group)) for group in groups]
 
 
@@ -252,9 +257,15 @@ def _may_fail(plan: Plan, node: Node) -> bool:
 
 
 @st.composite
-def plans(draw: st.DrawFn, most: int = MOST_STAGES) -> tuple[Plan, Script]:
-    """Draw a workflow and what happens in it."""
-    builder = _Builder(draw, draw(st.integers(1, most)))
+def plans(draw: st.DrawFn, most: int = MOST_STAGES, *, plain: bool = False) -> tuple[Plan, Script]:
+    """Draw a workflow and what happens in it.
+
+    Args:
+        draw: Given by hypothesis.
+        most: So many stages at most.
+        plain: Whether it has stages with bodies only, and no edge that ends the run and leads elsewhere at once.
+    """
+    builder = _Builder(draw, draw(st.integers(1, most)), plain=plain)
     forks = not builder.chance(4)
     cells: list[_Cell] = []
     while not cells or (builder.left > 0 and len(cells) < 14 and not builder.chance(9)):
