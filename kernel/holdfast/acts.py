@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import attrs
 
@@ -102,7 +102,7 @@ async def _split(text: str, job: Leased) -> Acted:
     if not isinstance(given, list):
         message = f"A map takes a list; what arrived is {type(given).__name__}."
         raise Unfit(Failure(code="INVALID_INPUT", message=message, stage_id=job.spec.id))
-    values = cast("list[Any]", given)
+    values: list[Any] = given
     if len(values) > MAX_ITEMS:
         message = f"A map takes at most {MAX_ITEMS:,} items; {len(values):,} arrived. Split the work over child runs."
         raise Unfit(Failure(code="TOO_MANY_ITEMS", message=message, stage_id=job.spec.id))

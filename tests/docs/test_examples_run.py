@@ -86,7 +86,7 @@ def test_expense_is_approved_as_the_example_says() -> None:
     """Both approvals are open; the command that the example shows gives the first, and another one the second."""
     assert "approval[second]" in run("approval")
     shown = commands_of("approval")[1].replace(RUN, KEY)
-    assert "is answered by ann" in said(shown)
+    assert "is answered by al" in said(shown)
     resume("approval", "approval[second]", '{"approved": true}')
     assert '"990.00 for mia approved by first and second"' in run("approval")
 

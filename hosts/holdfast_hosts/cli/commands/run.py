@@ -34,9 +34,9 @@ class RunOptions:
     timeout: Annotated[
         str | None, Parameter(help="How long to wait, such as 30s; the run itself goes on after that.")
     ] = None
-    until_waiting: Annotated[
-        bool, Parameter(help="With --wait: end in 8 as soon as the run waits for somebody.")
-    ] = False
+    until_waiting: Annotated[bool, Parameter(help="With --wait: end in 8 as soon as the run waits for somebody.")] = (
+        False
+    )
 
 
 PLAIN: Final = RunOptions()
