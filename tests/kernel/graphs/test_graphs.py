@@ -119,7 +119,7 @@ def test_random_graphs_hold_everything_that_graphs_can_hold() -> None:
     """Among some hundred drawn workflows every kind of stage, way and end comes up."""
     seen: set[str] = set()
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=QUIET, derandomize=True, database=None)
+    @settings(max_examples=1_000, deadline=None, suppress_health_check=QUIET, derandomize=True, database=None)
     @given(drawn=plans())
     def look(drawn: Drawn) -> None:
         model = Interpreter(*drawn, INPUT)
