@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.authoring.batch import BatchStage, Pending
 from holdfast.authoring.branching import otherwise, when
-from holdfast.authoring.classes import flow
 from holdfast.authoring.context import Context
 from holdfast.authoring.flow import Flow, line, workflow
-from holdfast.authoring.graph import Graph
-from holdfast.authoring.nodes import edge, entry, node
 from holdfast.authoring.pausing import Child
-from holdfast.authoring.registry import Registry
 from holdfast.authoring.results import Fail, Ok, Wait
 from holdfast.authoring.seen import Seen
 from holdfast.authoring.stage import Stage, stage
-from holdfast.command import Settings
 from holdfast.driving import run_sync
 from holdfast.entities.graph import END
 from holdfast.entities.retry import NeverRetry, Retry, RetryAfter
@@ -37,6 +32,11 @@ from holdfast.errors import (
 from holdfast.events import Event, EventType
 
 if TYPE_CHECKING:
+    from holdfast.authoring.classes import flow
+    from holdfast.authoring.graph import Graph
+    from holdfast.authoring.nodes import edge, entry, node
+    from holdfast.authoring.registry import Registry
+    from holdfast.command import Settings
     from holdfast.commands.run_cancel import RunCancel
     from holdfast.commands.run_create import RunCreate
     from holdfast.commands.run_pause import RunPause
@@ -102,6 +102,13 @@ __all__ = [
 
 #: Where each name stands that is imported when it is first asked for.
 _LATER: Final = {
+    "flow": "holdfast.authoring.classes",
+    "Graph": "holdfast.authoring.graph",
+    "edge": "holdfast.authoring.nodes",
+    "entry": "holdfast.authoring.nodes",
+    "node": "holdfast.authoring.nodes",
+    "Registry": "holdfast.authoring.registry",
+    "Settings": "holdfast.command",
     "Kernel": "holdfast.kernel",
     "Resumed": "holdfast.commands.run_resume",
     "RunCancel": "holdfast.commands.run_cancel",
