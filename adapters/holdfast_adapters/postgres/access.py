@@ -1,0 +1,170 @@
+"""The way into one database: a lane for each event loop, and their opening and closing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import attrs
+import psycopg
+from psycopg import conninfo
+
+from holdfast.errors import StoreUnavailable, UnusableStore
+from holdfast.ports.clock import Clock
+from holdfast_adapters.postgres.encoding import micros
+from holdfast_adapters.postgres.lane import Lane, LaneSettings
+from holdfast_adapters.postgres.prepared import Prepared
+from holdfast_adapters.postgres.schema import check_server, migrate, pending_migrations, require_current
+from holdfast_adapters.postgres.statements import Call
+from holdfast_adapters.postgres.wave import Outcome
+from holdfast_adapters.postgres.wire import Rows, Wire
+
+T = TypeVar("T")
+
+#: The planner guesses how many rows an array has, and a plan that was made while a table was small stays: with these
+#: settings it has no way to be wrong, because every statement of this adapter is made of look-ups by index.
+_SETTINGS: Final = """
+    SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
+        set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false),
+        set_config('plan_cache_mode', 'force_generic_plan', false)"""
+
+
+@attrs.frozen(kw_only=True)
+class AccessSettings:
+    """How the database is reached."""
+
+    #: A URL or ``key=value`` words, as libpq takes them.
+    url: str
+    #: For tests: the clock to use in place of the database's.
+    clock: Clock | None
+    #: Whether opening brings an older schema up to date instead of refusing it.
+    migrate: bool
+    #: Connections of one event loop beside the one that commits.
+    connections: int
+    #: How many seconds an answer of the server, or a free connection, is waited for.
+    patience: float
+
+
+class Access:
+    """What the ports of this adapter share: the database, opened or not."""
+
+    def __init__(self, settings: AccessSettings) -> None:
+        self._settings = settings
+        self.name = shown(settings.url)
+        self._lanes: dict[asyncio.AbstractEventLoop, Lane] = {}
+        self._process: int | None = None
+        self._guard = threading.Lock()
+
+    async def open(self) -> None:
+        """Open the store; harmless when it is open."""
+        if self._process is not None:
+            return
+        connection = await self._connect()
+        try:
+            await check_server(connection, store=self.name)
+            if not self._settings.migrate:
+                await require_current(connection, store=self.name)
+            elif await pending_migrations(connection, store=self.name):
+                await migrate(connection, store=self.name)
+        except psycopg.Error as error:
+            raise StoreUnavailable(f"{self.name} cannot be opened: {error}") from error
+        finally:
+            await connection.close()
+        self._process = os.getpid()
+
+    async def close(self) -> None:
+        """Close the store; harmless when it is closed."""
+        with self._guard:
+            self._process = None
+            lanes, self._lanes = self._lanes, {}
+        for loop, lane in lanes.items():
+            if loop is asyncio.get_running_loop():
+                await lane.stop()
+            elif loop.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(lane.stop(), loop))
+            else:
+                lane.end()
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        try:
+            return await psycopg.AsyncConnection.connect(self._settings.url, autocommit=True)
+        except psycopg.ProgrammingError as error:
+            raise UnusableStore(self.name, why=f"The address cannot be read ({error}).", fix=_FORM) from error
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable(f"{self.name} cannot be reached: {str(error).strip()}") from error
+
+    async def _wire(self) -> Wire:
+        connection = await self._connect()
+        try:
+            await connection.execute(_SETTINGS)
+            return Wire(connection, patience=self._settings.patience, prepare=True)
+        except BaseException:
+            await connection.close()
+            raise
+
+    def instant(self) -> int | None:
+        """Return the instant of the clock that was given, in microseconds; None for that of the database."""
+        clock = self._settings.clock
+        return None if clock is None else micros(clock.now())
+
+    @property
+    def lane(self) -> Lane:
+        """The lane of the running event loop.
+
+        Raises:
+            StoreUnavailable: If the store is not open, or was opened before this process was forked off.
+        """
+        loop = asyncio.get_running_loop()
+        lane = self._lanes.get(loop)
+        if lane is None or self._process != os.getpid():
+            lane = self._new_lane(loop)
+        return lane
+
+    def _new_lane(self, loop: asyncio.AbstractEventLoop) -> Lane:
+        with self._guard:
+            if self._process is None:
+                raise StoreUnavailable(f"The Postgres store {self.name} is not open.")
+            if self._process != os.getpid():
+                raise StoreUnavailable(f"The Postgres store {self.name} was opened before a fork; open one in each process.")
+            # Loops come and go, such as those of heartbeats; what they leave open nobody else would close.
+            for gone in [known for known in self._lanes if known.is_closed()]:
+                self._lanes.pop(gone).end()
+            settings = self._settings
+            lane = self._lanes[loop] = Lane(
+                LaneSettings(
+                    connect=self._wire,
+                    instant=self.instant,
+                    size=settings.connections,
+                    patience=settings.patience,
+                )
+            )
+            return lane
+
+    async def commit(self, changes: Sequence[Prepared]) -> list[Outcome]:
+        """Apply change-sets together with whatever else arrives meanwhile."""
+        return await self.lane.commit(changes)
+
+    async def read(self, *calls: Call) -> list[Rows]:
+        """Return what the calls find, in one trip."""
+        return await self.lane.read(*calls)
+
+    async def use(self, act: Callable[[Wire], Awaitable[T]]) -> T:
+        """Do something with a connection that nobody else uses meanwhile."""
+        return await self.lane.use(act)
+
+
+_FORM: Final = "Use postgresql://user@host/database, or key=value words as libpq takes them."
+
+
+def shown(url: str) -> str:
+    """Return an address as it may be shown: without what could be a secret."""
+    try:
+        parts = conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return "postgresql:…"
+    where = str(parts.get("host") or "")
+    port = f":{parts['port']}" if parts.get("port") else ""
+    return f"postgresql://{where}{port}/{parts.get('dbname') or ''}"
