@@ -15,6 +15,8 @@ from holdfast.entities.run import Failure
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
+#: What an escaped line of a log begins with.
+_ESCAPED: Final = "\x01"
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 decode: Final = json.loads
 
@@ -87,6 +89,16 @@ def failure(text: str | None) -> Failure | None:
         return None
     code, message, error, stage_id, trace = decode(text)
     return Failure(code=code, message=message, error=error, stage_id=stage_id, trace=trace)
+
+
+def line_text(text: str) -> str:
+    """Return a line of a log as it is stored: as it is, but escaped if it holds NUL, which no row can."""
+    return _ESCAPED + encode(text) if "\0" in text or text.startswith(_ESCAPED) else text
+
+
+def line(stored: str) -> str:
+    """Return a stored line of a log."""
+    return str(decode(stored.removeprefix(_ESCAPED))) if stored.startswith(_ESCAPED) else stored
 
 
 def state_text(payload: Payload) -> str:

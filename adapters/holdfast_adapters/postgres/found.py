@@ -176,7 +176,7 @@ class Found:
             self._take_timers,
         )
         gates = [(change.run_id, *gate) for change in changes for gate in change.gates]
-        self._gates.update(((run_id, gate), None) for run_id, *gate in gates)
+        self._gates.update(((run_id, tuple(gate)), None) for run_id, *gate in gates)
         self._want(FIND_GATES, gates, self._take_gates)
         self._ask_waits(changes)
         self._want(FIND_KEYS, (change.scope for change in changes if change.scope is not None), self._take_keys)

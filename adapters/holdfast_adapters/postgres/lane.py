@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 import attrs
 import psycopg
+from psycopg.errors import CharacterNotInRepertoire
 
 from holdfast.errors import StoreUnavailable
 from holdfast_adapters.postgres.pool import Connect, Pool
@@ -81,7 +82,11 @@ class Lane:
         """Return what the calls find, in one trip; they change nothing, so they may be tried again."""
 
         async def read(wire: Wire) -> list[Rows]:
-            return await wire.run(*calls)
+            try:
+                return await wire.run(*calls)
+            except CharacterNotInRepertoire:
+                # No row can hold NUL, so nothing is found by a text that does.
+                return [[] for _ in calls]
 
         return await self.use(read)
 

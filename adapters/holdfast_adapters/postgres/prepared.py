@@ -126,7 +126,7 @@ class Prepared:
                 *job_key(each.key),
                 each.attempt,
                 each.level,
-                each.message,
+                encoding.line_text(each.message),
                 encoding.mapping_text(each.data),
                 encoding.micros(each.at),
             )

@@ -13,7 +13,7 @@ from holdfast.entities.timer import Timer, TimerKind
 from holdfast.entities.wait import Message, Token, Wait, WaitKind, WaitStatus
 from holdfast.events import Event, EventType
 from holdfast.ports.queries import Annotation, LogLine
-from holdfast_adapters.postgres.encoding import decode, failure, instant, mapping, maybe_instant, names, state
+from holdfast_adapters.postgres.encoding import decode, failure, instant, line, mapping, maybe_instant, names, state
 
 Row = tuple[Any, ...]
 
@@ -309,7 +309,7 @@ def log_line(run_id: str, row: Row) -> LogLine:
         key=key(run_id, row),
         attempt=attempt,
         level=level,
-        message=message,
+        message=line(message),
         data=mapping(data),
         at=instant(at),
     )
