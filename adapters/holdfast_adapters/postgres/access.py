@@ -128,7 +128,9 @@ class Access:
             if self._process is None:
                 raise StoreUnavailable(f"The Postgres store {self.name} is not open.")
             if self._process != os.getpid():
-                raise StoreUnavailable(f"The Postgres store {self.name} was opened before a fork; open one in each process.")
+                raise StoreUnavailable(
+                    f"The Postgres store {self.name} was opened before a fork; open one in each process."
+                )
             # Loops come and go, such as those of heartbeats; what they leave open nobody else would close.
             for gone in [known for known in self._lanes if known.is_closed()]:
                 self._lanes.pop(gone).end()

@@ -175,9 +175,9 @@ class Found:
             ((change.run_id, change.change.fired) for change in changes if change.change.fired is not None),
             self._take_timers,
         )
-        gates = [(change.run_id, *gate) for change in changes for gate in change.gates]
-        self._gates.update(((run_id, tuple(gate)), None) for run_id, *gate in gates)
-        self._want(FIND_GATES, gates, self._take_gates)
+        for change in changes:
+            self._gates.update(((change.run_id, gate), None) for gate in change.gates)
+        self._want(FIND_GATES, ((run_id, *gate) for run_id, gate in self._gates), self._take_gates)
         self._ask_waits(changes)
         self._want(FIND_KEYS, (change.scope for change in changes if change.scope is not None), self._take_keys)
         patched = dict.fromkeys(change.run_id for change in changes if change.change.patch is not None)

@@ -41,7 +41,8 @@ _LEASE_AT: Final = _RUN_AT + RUN_WIDTH
 #:
 #: Jobs are locked with their runs, because a grant writes to both. What somebody else has locked is passed over, never
 #: waited for: two workers get different jobs, and since whoever claims waits for nobody, the order in which it locks
-#: does not matter. A row that changed since the statement began is looked at again as it is now; `test_claims` shows it.
+#: does not matter. A row that changed since the statement began is looked at again as it is now. `test_claims` shows
+#: both.
 _DUE: Final = """
     SELECT {now}, due.*
     FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) kind (workflow_id, workflow_version, queue, status)
@@ -149,7 +150,7 @@ def _wanted(request: LeaseRequest, *, now: int | None) -> Sequence[Any]:
 
 
 async def _grant(wire: Wire, candidates: Sequence[Candidate], *, worker: str, ttl: int) -> list[Lease]:
-    """Lease the jobs, which are locked with their runs in the transaction that this ends; return the leases in order."""
+    """Lease the jobs, which are locked with their runs, end the transaction, and return the leases in order."""
     if not candidates:
         await wire.run((COMMIT, ()))
         return []
@@ -178,4 +179,3 @@ def _by_urgency(candidate: Candidate) -> tuple[Any, ...]:
     """Return what jobs are leased in the order of: higher priority, then longest due, then key."""
     _, priority, due_at, *key = candidate
     return (-priority, due_at, *key[: _RUN_AT - _KEY_AT])
-

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, LiteralString, cast
+from typing import Any, Final
 
 import attrs
 import psycopg
@@ -95,8 +95,7 @@ async def migrate(connection: Connection, *, store: str) -> Sequence[Migration]:
             # Looked at again under the lock: another process may have been here since.
             lacking = await pending_migrations(connection, store=store)
             for migration in lacking:
-                # Our own files, shipped with this package.
-                await connection.execute(cast(LiteralString, migration.sql))
+                await connection.execute(migration.sql.encode())
                 await connection.execute(_RECORD, (migration.number, migration.name, migration.checksum))
     except errors.InsufficientPrivilege as error:
         raise UnusableStore(

@@ -52,8 +52,8 @@ def _head(length: int, oid: int, *, nulls: bool) -> bytes:
     return _HEAD(1, nulls, oid, length, 1)
 
 
-def _numbers(width: int, letter: str, oid: int, pack: Encode) -> Encode:
-    size = _LENGTH(width)
+def _numbers(letter: str, oid: int, *, width: int) -> Encode:
+    size, pack = _LENGTH(width), struct.Struct(f">{letter}").pack
 
     def encode(values: Sequence[int | None]) -> bytes:
         length = len(values)
@@ -62,8 +62,10 @@ def _numbers(width: int, letter: str, oid: int, pack: Encode) -> Encode:
         if None in values:
             elements = [_MISSING if value is None else size + pack(value) for value in values]
             return _head(length, oid, nulls=True) + b"".join(elements)
-        layout = ">" + f"i{letter}" * length if length <= 1 else f">{('i' + letter) * length}"
-        return _head(length, oid, nulls=False) + struct.pack(layout, *chain.from_iterable(zip(repeat(width), values)))
+        layout = ">" + ("i" + letter) * length
+        return _head(length, oid, nulls=False) + struct.pack(
+            layout, *chain.from_iterable(zip(repeat(width), values, strict=False))
+        )
 
     return encode
 
@@ -90,15 +92,15 @@ _ENCODERS: Final[dict[tuple[str, bool], Encode]] = {
     ("integer", False): _INTEGER,
     ("text", False): str.encode,
     ("boolean", False): lambda value: b"\x01" if value else b"\x00",
-    ("bigint", True): _numbers(8, "q", _BIGINT_OID, _BIGINT),
-    ("integer", True): _numbers(4, "i", _INTEGER_OID, _INTEGER),
+    ("bigint", True): _numbers("q", _BIGINT_OID, width=8),
+    ("integer", True): _numbers("i", _INTEGER_OID, width=4),
     ("text", True): _text_array,
     ("boolean", True): _boolean_array,
 }
 
 
 class Statement:
-    """A statement whose every parameter is cast where it stands, such as ``$1::bigint[]``; the casts say how to write it."""
+    """A statement whose every parameter is cast where it stands, such as ``$1::bigint[]``, which says how to write it."""
 
     def __init__(self, sql: str) -> None:
         self.sql = dedent(sql).strip().encode()
@@ -112,9 +114,7 @@ class Statement:
 
     def encode(self, values: Sequence[Any]) -> list[bytes | None]:
         """Return *values* as they are sent."""
-        return [
-            None if value is None else encode(value) for encode, value in zip(self._encoders, values, strict=True)
-        ]
+        return [None if value is None else encode(value) for encode, value in zip(self._encoders, values, strict=True)]
 
 
 #: A statement with what it is executed with.

@@ -1,11 +1,11 @@
 """Judging change-sets against the store and turning those that stand into writes, many in one go.
 
 All change-sets of a batch are judged in waves. A wave locks its runs, reads what its change-sets are to be checked
-against with one query of each kind, judges them in order against that and against what earlier ones of the wave leave behind, and writes
-what stands. A change-set whose answer hangs on something that is not in memory yet, such as the second settlement of
-one lease or anything after the end of its run, waits for the next wave, and with it everything later that it may
-concern: of its run, its operations, its key. Of a run and its parent a wave judges one at most, because the end of
-either sets a timer in the other.
+against with one query of each kind, judges them in order against that and against what earlier ones of the wave leave
+behind, and writes what stands. A change-set whose answer hangs on something that is not in memory yet, such as the
+second settlement of one lease or anything after the end of its run, waits for the next wave, and with it everything
+later that it may concern: of its run, its operations, its key. Of a run and its parent a wave judges one at most,
+because the end of either sets a timer in the other.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ class Wire:
             self.on_rest(self)
 
     def close(self) -> None:
-        """Close the connection at once, from the wire's own loop or when that runs no more; harmless if it is closed."""
+        """Close the connection at once, in the wire's own loop or when that runs no more; harmless if it is closed."""
         self._stop_waiting()
         if self._socket >= 0:
             if not self.loop.is_closed():
