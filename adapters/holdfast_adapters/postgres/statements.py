@@ -100,7 +100,7 @@ _ENCODERS: Final[dict[tuple[str, bool], Encode]] = {
 
 
 class Statement:
-    """A statement whose every parameter is cast where it stands, such as ``$1::bigint[]``, which says how to write it."""
+    """A statement whose parameters are all cast where they stand, as ``$1::bigint[]``, which says how to write it."""
 
     def __init__(self, sql: str) -> None:
         self.sql = dedent(sql).strip().encode()
