@@ -4,7 +4,7 @@
 
 It stops where it waits for the approvers. Resume it twice, or let the manager do it after the limit:
 
-    holdfast runs resume RUN 'approval[first]' --payload '{"approved": true}' --as ann
+    holdfast runs resume RUN 'approval[first]' --payload '{"approved": true}' --as ann --module docs/examples/approval.py
 """
 
 from __future__ import annotations

@@ -64,6 +64,8 @@ class WorkerSettings:
     #: How often expired leases are taken back and timers are looked at; one tenth more or less, so that workers that
     #: began together do not stay together.
     reap_interval: timedelta = attrs.field(default=timedelta(seconds=5), validator=_POSITIVE)
+    #: How often a worker makes itself known to `holdfast doctor`, and looks for runs of versions that it lacks.
+    notice_interval: timedelta = attrs.field(default=timedelta(seconds=30), validator=_POSITIVE)
     #: Expired leases, and as many timers, that one pass acts on; a full pass is followed by another at once.
     sweep_batch: int = attrs.field(default=100, validator=_between(1, 10_000))
     #: Events that one flush delivers to each sink; a full flush is followed by another at once.

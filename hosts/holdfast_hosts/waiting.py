@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
+from typing import Final
 
 import attrs
 
@@ -25,6 +27,12 @@ class RunGoesOn(TimeoutError):
     def __init__(self, run_id: str, *, timeout: timedelta) -> None:
         self.run_id, self.timeout = run_id, timeout
         super().__init__(f"Run {run_id} has not ended within {timeout.total_seconds():g} s; it goes on.")
+
+
+#: After a view that took so long to read, the next one is read when this many times as long is over.
+VIEW_REST: Final = 20
+#: Statuses in which nothing of a run executes, though it has not ended.
+AT_REST: Final = frozenset({RunStatus.WAITING, RunStatus.PAUSED})
 
 
 @attrs.frozen(kw_only=True)
@@ -73,6 +81,7 @@ async def wait_for_run(
     run_id: str,
     *,
     on_change: Callable[[RunView], object] | None = None,
+    on_rest: Callable[[Run], Awaitable[object]] | None = None,
     timeout: timedelta | None = None,  # noqa: ASYNC109 - a limit of the host's, carried out by asyncio.timeout
     settings: WorkerSettings | None = None,
 ) -> RunEnded:
@@ -82,6 +91,7 @@ async def wait_for_run(
         opened: Where the run is.
         run_id: Its id.
         on_change: Called with the run whenever it is seen changed, once for each change that is seen, the first too.
+        on_rest: Awaited whenever the run is looked at and waits or is paused; what it raises ends the waiting.
         timeout: How long to wait at most.
         settings: How often to look.
 
@@ -94,7 +104,7 @@ async def wait_for_run(
     scope = asyncio.timeout(limit)
     try:
         async with scope:
-            return await _wait(opened, run_id, on_change=on_change, settings=settings)
+            return await _wait(opened, run_id, on_change=on_change, on_rest=on_rest, settings=settings)
     except TimeoutError:
         if timeout is None or not scope.expired():
             raise
@@ -106,6 +116,7 @@ async def run_and_wait(
     create: RunCreate,
     *,
     on_change: Callable[[RunView], object] | None = None,
+    on_rest: Callable[[Run], Awaitable[object]] | None = None,
     timeout: timedelta | None = None,  # noqa: ASYNC109 - a limit of the host's, carried out by asyncio.timeout
     settings: WorkerSettings | None = None,
 ) -> RunEnded:
@@ -118,6 +129,7 @@ async def run_and_wait(
         opened: Where the run is created.
         create: The run.
         on_change: Called with the run whenever it is seen changed.
+        on_rest: Awaited whenever the run is looked at and waits or is paused; what it raises ends the waiting.
         timeout: How long to wait at most.
         settings: The settings of the worker that is started.
 
@@ -126,12 +138,21 @@ async def run_and_wait(
         RunGoesOn: If it has not ended in time.
     """
     created = await opened.kernel.dispatch(create)
+    end = partial(
+        wait_for_run,
+        opened,
+        created.run_id,
+        on_change=on_change,
+        on_rest=on_rest,
+        timeout=timeout,
+        settings=settings,
+    )
     worker = None if opened.presence.has_worker else Worker(opened, settings=settings)
     if worker is None:
-        return await wait_for_run(opened, created.run_id, on_change=on_change, timeout=timeout, settings=settings)
+        return await end()
     await worker.start()
     try:
-        return await wait_for_run(opened, created.run_id, on_change=on_change, timeout=timeout, settings=settings)
+        return await end()
     except BaseException:
         worker.abort()
         raise
@@ -140,10 +161,16 @@ async def run_and_wait(
 
 
 async def _wait(
-    opened: Opened, run_id: str, *, on_change: Callable[[RunView], object] | None, settings: WorkerSettings
+    opened: Opened,
+    run_id: str,
+    *,
+    on_change: Callable[[RunView], object] | None,
+    on_rest: Callable[[Run], Awaitable[object]] | None,
+    settings: WorkerSettings,
 ) -> RunEnded:
     shortest, longest = settings.poll_min, settings.poll_max
     seen, pause = 0, shortest
+    clock, next_view = opened.clock, 0.0
     with opened.presence.waiting(run_id) as waiter:
         while True:
             waiter.moved.clear()
@@ -151,13 +178,20 @@ async def _wait(
             run = await opened.persistence.find_run(run_id)
             if run is None:
                 raise RunNotFound(run_id)
+            is_end = run.status.is_terminal
             if run.version != seen:
-                seen = run.version
                 pause = shortest
-                if on_change is not None:
+                if on_change is None:
+                    seen = run.version
+                elif is_end or clock.monotonic() >= next_view:
+                    began = clock.monotonic()
                     seen = await _show(opened, run_id, on_change=on_change)
-            if run.status.is_terminal and run.version == seen:
+                    # A view of a run with very many stages takes long to read; the run is to get on meanwhile.
+                    next_view = clock.monotonic() + VIEW_REST * (clock.monotonic() - began)
+            if is_end and run.version == seen:
                 return await _ended(opened, run)
+            if on_rest is not None and run.status in AT_REST:
+                await on_rest(run)
             await _pause(waiter, pause=pause, shortest=shortest)
             pause = min(pause * 2, longest)
 

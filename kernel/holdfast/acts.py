@@ -144,7 +144,7 @@ async def undo(job: Leased) -> None:
     snapshot = await job.ports.persistence.find_snapshot(job.lease.key.run_id)
     assert snapshot is not None, "a leased job has its run"
     for done in _to_undo(snapshot.stages, job):
-        name = f"undo:{done.key.stage_id}:{done.key.generation}:{done.key.turn}:{done.key.item}"
+        name = f"~undo:{done.key.stage_id}:{done.key.generation}:{done.key.turn}:{done.key.item}"
         await job.steps.once(
             name, _undone, args=(done, job, job.steps.within(name)), kwargs={}, tells=_telling(done, job)
         )

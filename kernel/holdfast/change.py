@@ -9,20 +9,30 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 import attrs
 
-from holdfast.entities.keyed import KeyedResult, KeyScope
+from holdfast.entities.keyed import KeyedResult
 from holdfast.entities.operation import OperationRecord
 from holdfast.entities.payload import Artifact, Payload
 from holdfast.entities.run import ACTIVE_RUN, TERMINAL_RUN, Failure, RunHeader, RunStatus
 from holdfast.entities.stage import StageKey, StageStatus
 from holdfast.entities.timer import TimerKind
-from holdfast.entities.wait import WaitKind, WaitStatus
+from holdfast.entities.wait import WaitKind
 from holdfast.errors import Conflict, Rejected
 from holdfast.events import NewEvent
+from holdfast.traces import (
+    Answer,
+    NewAnnotation,
+    NewCheckpoint,
+    NewLog,
+    NewMessage,
+    NewToken,
+    Reservation,
+    Supersede,
+)
 
 ZERO: Final = timedelta()
 
@@ -201,6 +211,7 @@ class NewGate:
     gate: str
     generation: int
     turn: int
+    #: 0 for one that an earlier generation has opened: nothing follows from it any more.
     arity: int
     #: So many edges may fail without the gate failing.
     tolerate: int = 0
@@ -254,7 +265,7 @@ class Step:
     items: NewItems | None = None
     events: tuple[NewEvent, ...] = ()
     #: Applied after everything else of the change-set, in order; what they bring about is applied at once, and its
-    #: own arrivals come last.
+    #: own arrivals come last. Those that are left when the run closes bring nothing about.
     arrivals: tuple[Arrival, ...] = ()
 
 
@@ -293,95 +304,6 @@ class Rule:
     #: Follows when too many failed, or too few were taken.
     fails: Step = NOTHING
     refill: Refill | None = None
-
-
-@attrs.frozen(kw_only=True)
-class NewAnnotation:
-    """A note of who and why on a run, or on a stage instance when *key* is given."""
-
-    name: str
-    value: Any
-    key: StageKey | None = None
-    attempt: int | None = None
-    actor: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class NewCheckpoint:
-    """The result of one step inside a stage instance, kept so that a later attempt need not do the step again."""
-
-    key: StageKey
-    #: Unique within the stage instance; the first result of a name stands.
-    name: str
-    result: Payload
-
-
-@attrs.frozen(kw_only=True)
-class Answer:
-    """An end of an OPEN wait; a WAITING job it belongs to becomes READY and due at once.
-
-    The store appends nothing of its own: the event stands in the step.
-    """
-
-    key: StageKey
-    name: str
-    #: RESOLVED or EXPIRED.
-    status: WaitStatus
-    payload: Payload | None = None
-    actor: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class NewMessage:
-    """A payload whose wait is not open yet; the wait of that name that is opened first takes it."""
-
-    name: str
-    payload: Payload
-    actor: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class NewToken:
-    """The right to answer a wait of the run."""
-
-    #: SHA-256 of the token, as lower-case hex; the token itself is never stored.
-    hash: str
-    #: Name of the wait.
-    name: str
-    lifetime: timedelta
-
-
-@attrs.frozen(kw_only=True)
-class Reservation:
-    """The fenced job wants to execute under a key, or to keep its result under it."""
-
-    scope: KeyScope
-    fingerprint: str
-    #: None to take the key, the result to keep it.
-    output: Payload | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Supersede:
-    """Records of a stage that a rerun or retry makes invisible to the run: those of the turn and of later ones."""
-
-    stage_id: str
-    from_turn: int = 0
-    #: Whether COMPLETED and SKIPPED records are meant as well, and the answers of their waits forgotten.
-    completed: bool = True
-
-
-@attrs.frozen(kw_only=True)
-class NewLog:
-    """One log line of a stage instance."""
-
-    key: StageKey
-    attempt: int
-    level: str
-    message: str
-    data: Mapping[str, Any]
-    #: By the host's clock: log lines are told apart, never ordered against the store.
-    at: datetime
 
 
 @attrs.frozen(kw_only=True)

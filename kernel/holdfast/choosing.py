@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast.authoring.seen import Seen
-from holdfast.change import Change, Committed, Fence, Held, Reservation
+from holdfast.change import Change, Committed, Fence, Held
 from holdfast.codec import digest
 from holdfast.decide.choose import Unroutable, choose, described
 from holdfast.entities.graph import Edge, EdgeOn
@@ -18,6 +18,7 @@ from holdfast.gates import merged
 from holdfast.inputs import Leased, Prepared, Unfit
 from holdfast.naming import MAX_NAME
 from holdfast.settling import checked
+from holdfast.traces import Reservation
 
 
 async def choose_edge(

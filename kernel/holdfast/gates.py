@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, MutableSequence
 from typing import Any, Final
 
 import attrs
@@ -25,8 +26,20 @@ class GateState:
 
 
 def new_gate(gate: NewGate) -> GateState:
-    """Return the state of a gate that was made with its number of edges."""
-    return GateState(arity=gate.arity, tolerate=gate.tolerate)
+    """Return the state of a gate that was made with its number of edges; one that waits for none is done."""
+    return GateState(arity=gate.arity, tolerate=gate.tolerate, done=gate.arity == 0)
+
+
+def next_arrival(arrivals: MutableSequence[Arrival], rules: Mapping[str, Rule]) -> Arrival:
+    """Take the arrival that is heard next: the first, but one at the gate that ends the run only when no other is left.
+
+    So everything that is skipped on the way to the end is told before it.
+    """
+    for index, arrival in enumerate(arrivals):
+        if rules[arrival.gate].opens.run is None:
+            del arrivals[index]
+            return arrival
+    return arrivals.pop(0)
 
 
 def arrive(state: GateState | None, rule: Rule, arrival: Arrival) -> tuple[GateState, Step | None]:

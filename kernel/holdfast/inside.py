@@ -16,7 +16,7 @@ import attrs
 
 from holdfast.authoring.pausing import Child, addressed
 from holdfast.authoring.watch import Watch
-from holdfast.change import ZERO, Change, Fence, NewCheckpoint, NewToken, NewWait, Step
+from holdfast.change import ZERO, Change, Fence, NewWait, Step
 from holdfast.codec import JsonType, digest, from_json, payload_type
 from holdfast.command import Ports
 from holdfast.creating import ChildOf, create_run
@@ -38,6 +38,7 @@ from holdfast.events import EventType, NewEvent
 from holdfast.payloads import attempt_prefix, child_result, keep, text_of
 from holdfast.ports.executor import Parked
 from holdfast.settling import checked
+from holdfast.traces import NewCheckpoint, NewToken
 
 if TYPE_CHECKING:
     from holdfast.authoring.flow import Flow
@@ -139,7 +140,14 @@ class JournalledSteps:
         if duration > ZERO:
             await self._answered(NewWait(name=f"sleep:{self._prefix}{name}", kind=WaitKind.SLEEP, timeout=duration))
 
-    async def wait_for(self, name: str, *, item: str | None, timeout: timedelta | None, reason: str) -> Any:
+    async def wait_for(
+        self,
+        name: str,
+        *,
+        item: str | None,
+        timeout: timedelta | None,  # noqa: ASYNC109 - it is durable: the store keeps it, no task
+        reason: str,
+    ) -> Any:
         """Return the payload of the wait, else park the stage until there is one."""
         spec = self._definition.stages[self._lease.key.stage_id]
         kind = spec.waits.get(name)
@@ -199,7 +207,7 @@ class JournalledSteps:
     async def start(self, name: str, flow: Flow[Any, Any], input: Any) -> Child[Any]:
         """Return the child run of that name, which is started unless it was before."""
         definition = flow.definition()
-        run_id = await self._begun(name, definition, input, at=f"child:{name}")
+        run_id = await self._begun(name, definition, input, at=f"~child:{name}")
         for generation in range(self._lease.origin + 1, self._lease.key.generation + 1):
             # What was cancelled with the run that is retried now, or since, is done again as the stage itself is.
             there = await self._ports.persistence.find_run(run_id)

@@ -22,12 +22,15 @@ from holdfast.change import (
     Suspend,
 )
 from holdfast.command import Ports
-from holdfast.entities.run import RunHeader
+from holdfast.entities.run import RunHeader, RunStatus
 from holdfast.entities.stage import Lease, StageStatus
 from holdfast.errors import CommitUnknown, LeaseLost
 from holdfast.events import Event, NewEvent
+from holdfast.gates import next_arrival
 from holdfast.ports.job_transport import JobHint
 
+#: Moves of a run after which jobs of it, or the run itself, may be due that no change-set made.
+_LETS_GO: Final = frozenset({RunStatus.RUNNING, RunStatus.PENDING})
 #: A timeline is read in pages of so many events when the outcome of a commit has to be looked up.
 PAGE: Final = 1_000
 
@@ -112,19 +115,28 @@ async def _as_committed(change: Change, ports: Ports) -> Committed:
     Who holds the job behind a gate does not tell: another slot of the same worker may have opened it. What every
     arrival may bring about is known, and its events stand directly behind those of the change-set.
     """
-    if not change.step.arrivals:
-        return Committed(version=0)
+    committed = Committed(version=0, steps=await _brought_about(change, ports) if change.step.arrivals else ())
+    for job in granted(change, committed):
+        there = await ports.persistence.find_stage(job.key)
+        if there is None or there.epoch != 1 or there.lease_until is None:
+            # The run was PAUSED, or the lease went elsewhere since.
+            return attrs.evolve(committed, paused=True)
+    return committed
+
+
+async def _brought_about(change: Change, ports: Ports) -> tuple[Step, ...]:
+    """Return what the arrivals of a change-set that stands have brought about."""
     behind = await _facts_behind(change.step.events[-1], change.run_id, ports)
     steps: list[Step] = []
     pending = list(change.step.arrivals)
     while pending:
-        rule = change.rules[pending.pop(0).gate]
+        rule = change.rules[next_arrival(pending, change.rules).gate]
         step = _told(rule, behind)
         if step is not None:
             steps.append(await _with_ways(step, ports))
             behind = behind[len(step.events) :]
             pending.extend(step.arrivals)
-    return Committed(version=0, steps=tuple(steps))
+    return tuple(steps)
 
 
 async def _with_ways(step: Step, ports: Ports) -> Step:
@@ -157,7 +169,8 @@ async def _facts_behind(own: NewEvent, run_id: str, ports: Ports) -> list[Event]
     while page := await ports.persistence.list_events(run_id, after=len(found), limit=PAGE):
         found.extend(page)
     facts = [(event.type, event.key) for event in found]
-    return found[facts.index((own.type, own.key)) + 1 :]
+    # That a message was there already the store tells by itself, and nothing follows from it.
+    return [event for event in found[facts.index((own.type, own.key)) + 1 :] if not event.data.get("early")]
 
 
 async def announce(change: Change, committed: Committed, ports: Ports) -> None:
@@ -174,6 +187,10 @@ async def announce(change: Change, committed: Committed, ports: Ports) -> None:
         ports.scheduler.wake_in(change.settle.delay)
     if change.answers or isinstance(change.settle, Park):
         # Whoever it was that waited may go on; a park too, when its answer was faster.
+        ports.scheduler.wake_in(ZERO)
+    move = change.step.run
+    if move is not None and move.status in _LETS_GO and not change.step.jobs:
+        # What was held back may be due.
         ports.scheduler.wake_in(ZERO)
     if change.create is not None or ports.event_sinks:
         ports.scheduler.wake_in(ZERO)

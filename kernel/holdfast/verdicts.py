@@ -14,7 +14,7 @@ from holdfast.acts import kept_text
 from holdfast.authoring.batch import Pending
 from holdfast.authoring.results import Fail, Ok, Wait
 from holdfast.authoring.watch import Watch
-from holdfast.change import ZERO, Change, NewWait, Reservation
+from holdfast.change import ZERO, Change, NewWait
 from holdfast.choosing import choose_edge
 from holdfast.codec import from_json, to_json
 from holdfast.decide.advance import advance, stranded
@@ -34,6 +34,7 @@ from holdfast.entities.wait import WaitKind, WaitStatus
 from holdfast.errors import ChildFailed, InvalidInput, LeaseLost, Rejected, Unavailable, WaitTimedOut
 from holdfast.inputs import Leased, Unfit
 from holdfast.ports.executor import StageTimeout
+from holdfast.traces import Reservation
 
 #: Patches of a run's state above this many bytes are refused.
 MAX_PATCH: Final = 65_536
@@ -84,7 +85,7 @@ async def completed(
         edge = await choose_edge(job, output, on=on, patch=patch)
     except Unroutable as error:
         failure = Failure(code=error.code, message=error.message, stage_id=job.spec.id)
-        change = stranded(job.lease, output=output, failure=failure, left=left)
+        change = stranded(job.lease, output=output, failure=failure, left=left, cached=cached)
         outcome = JobOutcome.FAILED
     else:
         outcome = JobOutcome.COMPLETED

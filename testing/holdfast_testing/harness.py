@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, overload
 
 import attrs
 
+from holdfast.authoring.classes import definition_of
 from holdfast.authoring.flow import Flow
 from holdfast.authoring.registry import Registry
 from holdfast.change import ZERO, Grant
@@ -37,6 +38,7 @@ from holdfast.payloads import run_output
 from holdfast.ports.blob_store import BlobStore
 from holdfast.ports.event_sink import EventSink
 from holdfast.ports.executor import Executor
+from holdfast.ports.ids import Ids
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.queries import RunFilter
 from holdfast.ports.work import LeaseRequest
@@ -107,7 +109,7 @@ class Harness:
 
     def __init__(  # noqa: PLR0913 - one argument for each thing that a test may replace
         self,
-        *workflows: Flow[Any, Any],
+        *workflows: Flow[Any, Any] | type[Any],
         services: Mapping[type[Any], object] | None = None,
         settings: Settings | None = None,
         event_sink: EventSink | Sequence[EventSink] = (),
@@ -115,6 +117,7 @@ class Harness:
         blob_store: BlobStore | None = None,
         executor: Executor | None = None,
         clock: FakeClock | None = None,
+        ids: Ids | None = None,
     ) -> None:
         self.clock = clock or FakeClock()
         self.registry = Registry(workflows)
@@ -128,7 +131,7 @@ class Harness:
             job_transport=self.transport,
             scheduler=self.scheduler,
             clock=self.clock,
-            ids=SequentialIds(self.clock),
+            ids=ids or SequentialIds(self.clock),
             registry=self.registry,
             event_sink=event_sink,
             services=services,
@@ -145,49 +148,74 @@ class Harness:
         """Carry out one command."""
         return run_sync(self.kernel.dispatch(command))
 
-    def start(self, workflow: Flow[In, Any], input: In, **options: Any) -> str:
+    @overload
+    def start(self, workflow: Flow[In, Any], input: In, **options: Any) -> str: ...
+    @overload
+    def start(self, workflow: type[Any], input: Any, **options: Any) -> str: ...
+    def start(self, workflow: Any, input: Any, **options: Any) -> str:
         """Create a run and return its id; *options* are further fields of `RunCreate`."""
         return run_sync(self.astart(workflow, input, **options))
 
-    async def astart(self, workflow: Flow[In, Any], input: In, **options: Any) -> str:
+    @overload
+    async def astart(self, workflow: Flow[In, Any], input: In, **options: Any) -> str: ...
+    @overload
+    async def astart(self, workflow: type[Any], input: Any, **options: Any) -> str: ...
+    async def astart(self, workflow: Any, input: Any, **options: Any) -> str:
         """Do what `start` does inside an event loop."""
         definition = self.know(workflow)
         command = RunCreate(workflow_id=definition.id, version=definition.version, input=input, **options)
         return (await self.kernel.dispatch(command)).run_id
 
-    def know(self, workflow: Flow[Any, Any]) -> Definition:
+    def know(self, workflow: Flow[Any, Any] | type[Any]) -> Definition:
         """Register the workflow unless that was done before, and return its definition."""
-        definition = workflow.definition()
+        definition = definition_of(workflow)
         if (definition.id, definition.version) not in self.registry.known():
             self.registry.add(workflow)
         return definition
 
-    def run(self, workflow: Flow[In, Out], input: In, **options: Any) -> Ended[Out]:
+    @overload
+    def run(self, workflow: Flow[In, Out], input: In, **options: Any) -> Ended[Out]: ...
+    @overload
+    def run(self, workflow: type[Any], input: Any, **options: Any) -> Ended[Any]: ...
+    def run(self, workflow: Any, input: Any, **options: Any) -> Ended[Any]:
         """Create a run, do everything that is or becomes due, and return the run as it ended."""
         run_id = self.start(workflow, input, **options)
         self.drain()
         return self.look(workflow, run_id)
 
-    async def arun(self, workflow: Flow[In, Out], input: In, **options: Any) -> Ended[Out]:
+    @overload
+    async def arun(self, workflow: Flow[In, Out], input: In, **options: Any) -> Ended[Out]: ...
+    @overload
+    async def arun(self, workflow: type[Any], input: Any, **options: Any) -> Ended[Any]: ...
+    async def arun(self, workflow: Any, input: Any, **options: Any) -> Ended[Any]:
         """Do what `run` does inside an event loop, so that stages may await anything."""
         run_id = await self.astart(workflow, input, **options)
         await self.adrain()
-        return await self._look(workflow, run_id)
+        return await self.alook(workflow, run_id)
 
-    def look(self, workflow: Flow[Any, Out], run_id: str) -> Ended[Out]:
+    @overload
+    def look(self, workflow: Flow[Any, Out], run_id: str) -> Ended[Out]: ...
+    @overload
+    def look(self, workflow: type[Any], run_id: str) -> Ended[Any]: ...
+    def look(self, workflow: Any, run_id: str) -> Ended[Any]:
         """Return the run as it stands now.
 
         Raises:
             RunNotFound: If there is no such run.
         """
-        return run_sync(self._look(workflow, run_id))
+        return run_sync(self.alook(workflow, run_id))
 
-    async def _look(self, workflow: Flow[Any, Out], run_id: str) -> Ended[Out]:
+    @overload
+    async def alook(self, workflow: Flow[Any, Out], run_id: str) -> Ended[Out]: ...
+    @overload
+    async def alook(self, workflow: type[Any], run_id: str) -> Ended[Any]: ...
+    async def alook(self, workflow: Any, run_id: str) -> Ended[Any]:
+        """Do what `look` does inside an event loop."""
         run = await self.persistence.find_run(run_id)
         if run is None:
             raise RunNotFound(run_id)
         text = await run_output(run.output_of, run_id=run_id, persistence=self.persistence, blob_store=self.blob_store)
-        output = None if text is None else workflow.definition().output.decode(text, what="output of the run")
+        output = None if text is None else definition_of(workflow).output.decode(text, what="output of the run")
         return Ended(
             run=run,
             output=output,

@@ -13,64 +13,46 @@ from __future__ import annotations
 import random
 import traceback
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
+from itertools import count
 from typing import Any, Final
 
 import attrs
 
-from holdfast.change import Change, Committed, Duplicate, Refusal
 from holdfast.command import Command
 from holdfast.commands.plugin_replay_dlq import PluginReplayDlq
-from holdfast.commands.run_cancel import RunCancel
-from holdfast.commands.run_create import RunCreate, RunCreated
-from holdfast.commands.run_rerun_from import RunRerunFrom
+from holdfast.commands.run_resume import RunResume
+from holdfast.commands.run_unpause import RunUnpause
+from holdfast.creating import RunCreated
 from holdfast.driving import run_sync
 from holdfast.entities.run import RunStatus
-from holdfast.errors import Conflict, LeaseLost, Rejected, Unavailable
-from holdfast.ports.clock import Clock
+from holdfast.entities.wait import Wait, WaitKind, WaitStatus
+from holdfast.errors import Conflict, Rejected, Unavailable
 from holdfast.ports.job_transport import JobHint
-from holdfast.ports.persistence import Persistence
-from holdfast_adapters.memory import MemoryPersistence
 from holdfast_testing.faults import Fault, ProcessDied
-from holdfast_testing.interleaving import STAND_STILL, UNKNOWN, Call, Interleaving, Rest, SteppedPlan
+from holdfast_testing.interleaving import LATENCY, STAND_STILL, UNKNOWN, Call, Interleaving, Rest, SteppedPlan
 from holdfast_testing.invariants import Violation, check_all
-from holdfast_testing.scenarios import flows
+from holdfast_testing.rarities import CountingStore, rarities
 from holdfast_testing.scenarios.client import look_up
 from holdfast_testing.scenarios.host import Host
 from holdfast_testing.scenarios.scenario import REAP_AFTER, SETTINGS, Scenario
 from holdfast_testing.scenarios.world import World
+from holdfast_testing.workload import FLOWS, HELP_EVERY, wanted
 
 #: How many port calls a simulation makes at most before the weather clears, and after it.
-STORM_CALLS: Final = 600
+STORM_CALLS: Final = 800
 CALM_CALLS: Final = 20_000
 #: How many commands each client sends.
-COMMANDS: Final = 6
+COMMANDS: Final = 8
 #: How long a keeper and an idle worker rest at most, in seconds.
 REAP_EVERY: Final = 5.0
 LONGEST_REST: Final = 5.0
 #: The newest calls that a report shows.
 TRACE: Final = 60
-
-#: The workflows that clients start, with how long each takes by itself when nothing goes wrong.
-FLOWS: Final[Mapping[Any, timedelta]] = {
-    flows.LINEAR: timedelta(seconds=10),
-    flows.PARALLEL: timedelta(seconds=15),
-    flows.FORK: timedelta(seconds=10),
-    flows.FLAKY: timedelta(seconds=20),
-    flows.HOPELESS: timedelta(seconds=20),
-    # Its two attempts each end with the death of a process, and the second has to wait for the lease of the first.
-    flows.DEADLY: 2 * (SETTINGS.lease_ttl + REAP_AFTER),
-    flows.BATCH: timedelta(minutes=4),
-    flows.ENDLESS: timedelta(minutes=4),
-    flows.LARGE: timedelta(seconds=10),
-    flows.PAID: timedelta(seconds=15),
-    flows.SHORT: timedelta(seconds=10),
-}
-
-#: Where reruns begin; refused where the workflow has no such stage.
-STAGES: Final = ("first", "left", "second", "third", "swell", "Labels", "flaky", "hopeless")
+#: The most waits of a run that are looked at.
+MOST_WAITS: Final = 100
 
 SETTING: Final = Scenario(
     name="simulation",
@@ -80,48 +62,6 @@ SETTING: Final = Scenario(
     settings=attrs.evolve(SETTINGS, blob_threshold=64, delivery_attempts=2),
     max_events=10,
 )
-
-
-class _Store(MemoryPersistence):
-    """The store of all processes, which counts the rare things that happen to it."""
-
-    def __init__(self, clock: Clock, happened: Counter[str]) -> None:
-        super().__init__(clock=clock)
-        self._happened = happened
-        run_sync(self.open())
-
-    def connect(self) -> Persistence:
-        """Return the one store there is."""
-        return self
-
-    def discard(self) -> None:
-        """Leave it to be forgotten."""
-
-    async def commit(self, changes: Sequence[Change]) -> Sequence[Committed | Refusal]:
-        """Commit and count what is rare."""
-        outcomes = await super().commit(changes)
-        for change, outcome in zip(changes, outcomes, strict=True):
-            await self._count(change, outcome)
-        return outcomes
-
-    async def _count(self, change: Change, outcome: Committed | Refusal) -> None:
-        happened, fence = self._happened, change.fence
-        if isinstance(outcome, Committed):
-            for gate in outcome.opened:
-                happened[f"join {gate} completed by {fence.key.stage_id if fence else 'nobody'}"] += 1
-            if any(
-                event.data.get("code") == "LEASE_EXPIRED" for event in change.step.events if event.data.get("stage")
-            ):
-                happened["attempts used up by deaths alone"] += 1
-        elif isinstance(outcome, Duplicate):
-            happened[f"{outcome.record.command} raced itself"] += 1
-        elif isinstance(outcome, LeaseLost) and fence is not None:
-            run = await self.find_run(change.run_id)
-            happened["reaper lost its race" if fence.expired else "stale commit fenced"] += 1
-            if run is not None and run.status is RunStatus.CANCELLED:
-                happened["cancel between execution and commit"] += 1
-            if run is not None and run.generation > fence.key.generation:
-                happened["zombie of an older generation fenced"] += 1
 
 
 @attrs.frozen(kw_only=True)
@@ -180,7 +120,7 @@ class _Simulation:
             random.Random(f"{seed}/{kind}") for kind in ("order", "faults", "work")
         )
         self.happened: Counter[str] = Counter()
-        self._world = World(SETTING, lambda clock: _Store(clock, self.happened))
+        self._world = World(SETTING, lambda clock: CountingStore(clock, self.happened))
         self._weather: Weather | None = Weather.draw(self._faults)
         self._calls = 0
         self._started = 0
@@ -210,6 +150,7 @@ class _Simulation:
             check_all(world.store.connect(), ledger=world.ledger, definitions=world.registry, blob_store=world.blobs)
         )
         violations += self._late()
+        self.happened.update(rarities(world.ledger.seen.values()))
         delivered = [(event.run_id, event.number) for batch in world.ledger.delivered["ledger"] for event in batch]
         self.happened["event delivered again"] += len(delivered) - len(set(delivered))
         self._all.close()
@@ -297,7 +238,8 @@ class _Simulation:
         for step in range(COMMANDS):
             await Rest(self._work.expovariate(0.2))
             self._bring_messages()
-            for command in self._commands(f"{number}.{step}"):
+            now = self._world.clock.now()
+            for command in wanted(f"{number}.{step}", self._run_ids, work=self._work, now=now):
                 if self._work.random() < 0.2:
                     self._all.begin(self._send(command), after=self._work.uniform(0, 0.1))
                 await self._send(command)
@@ -332,19 +274,6 @@ class _Simulation:
             self._run_ids.append(result.run_id)
         self._busy_clients -= 1
 
-    def _commands(self, name: str) -> tuple[Command[Any], ...]:
-        """Return what a client wants next, in order."""
-        work = self._work
-        kind = work.choice(("create", "create", "cancel", "rerun", "again")) if self._run_ids else "create"
-        if kind == "create":
-            flow = work.choice(tuple(FLOWS))
-            key = f"key {work.randint(1, 3)}" if work.random() < 0.3 else None
-            return (RunCreate(workflow_id=flow.id, input="x" * 80, idempotency_key=key, operation_id=name),)
-        run_id = work.choice(self._run_ids)
-        cancel = RunCancel(run_id=run_id, operation_id=f"cancel {name}")
-        rerun = RunRerunFrom(run_id=run_id, from_stage_id=work.choice(STAGES), operation_id=f"rerun {name}")
-        return {"cancel": (cancel,), "rerun": (rerun,), "again": (cancel, rerun)}[kind]
-
     # What must be in the end.
 
     def _heal(self) -> None:
@@ -354,13 +283,30 @@ class _Simulation:
         for host in self._hosts:
             assert isinstance(host.plan, SteppedPlan), "all processes of a simulation are stepped"
             host.plan.stands_still_until = 0.0
-        self._all.begin(self._replay())
+        self._all.begin(self._help())
 
-    async def _replay(self) -> None:
-        while True:
-            await Rest(20.0)
-            replayed = await self._order.choice(self._hosts).kernel.dispatch(PluginReplayDlq())
-            self.happened["stream stopped and went on"] += replayed.replayed
+    async def _help(self) -> None:
+        """Replay what is parked, let go on what is held back, and answer what is asked, again and again."""
+        store = self._world.store.connect()
+        for number in count():
+            await Rest(HELP_EVERY)
+            with suppress(ProcessDied):
+                replayed = await self._order.choice(self._hosts).kernel.dispatch(PluginReplayDlq())
+                self.happened["stream stopped and went on"] += replayed.replayed
+            for run_id in list(self._world.ledger.seen):
+                run = await store.find_run(run_id)
+                if run is not None and run.status is RunStatus.PAUSED:
+                    await self._send(RunUnpause(run_id=run_id, operation_id=f"help {number} {run_id}"))
+                for wait in await store.list_run_waits(run_id, limit=MOST_WAITS):
+                    if wait.status is WaitStatus.OPEN and wait.kind is WaitKind.PAYLOAD:
+                        await self._answer(wait, name=f"help {number} {run_id} {wait.name}")
+
+    async def _answer(self, wait: Wait, *, name: str) -> None:
+        """Let two people answer at the same time; one of them will be told that he was too late."""
+        answer = RunResume(run_id=wait.key.run_id, name=wait.name, payload="yes", operation_id=name)
+        rival = attrs.evolve(answer, payload="no", operation_id=f"{name} too")
+        self._all.begin(self._send(rival), after=self._order.uniform(*LATENCY))
+        await self._send(answer)
 
     def _is_quiet(self) -> bool:
         counts = run_sync(self._world.store.connect().count())

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -20,10 +22,13 @@ from typing import Any, Final, cast
 import attrs
 
 import holdfast
-from holdfast import BatchStage, Context, Retry, Settings, errors, run_sync, stage, workflow
-from holdfast.authoring import mistakes, presets
+from holdfast import BatchStage, Context, Flow, Graph, Retry, Settings, errors, flow, node, run_sync, stage, workflow
+from holdfast.authoring import misclasses, misroutes, mistakes, presets
+from holdfast.authoring.draft import FOLLOWS
+from holdfast.authoring.pausing import Pausing
 from holdfast.entities.run import RUN_TRANSITIONS
 from holdfast.entities.stage import STAGE_TRANSITIONS
+from holdfast.entities.wait import WAIT_TRANSITIONS
 from holdfast_adapters.schedulers import HeapScheduler
 from holdfast_adapters.sinks import CallbackSink, StructlogSink
 from holdfast_adapters.sqlite import SqlitePersistence
@@ -37,7 +42,7 @@ from holdfast_hosts.wiring import Store, open_kernel
 from holdfast_hosts.worker import Worker, run_worker
 from holdfast_testing import CollectingSink, Ended, FakeClock, Harness
 from holdfast_testing.faults import Fault, FaultPlan, faulty
-from tests.docs.samples import PAGES, ROOT
+from tests.docs.samples import PAGES, ROOT, said
 from tests.docs.tables import comments, section, sentence, table
 from tests.docs.wire import commands, values
 
@@ -46,18 +51,34 @@ SCHEMA: Final = ROOT / "docs" / "reference" / "schema.sql"
 
 #: The front door by what a reader is after; together they are all of it.
 FRONT_DOOR: Final[Mapping[str, Sequence[str]]] = {
-    "writing": ("workflow", "stage", "BatchStage", "Pending", "Context", "Flow", "Stage"),
+    "writing": ("workflow", "line", "stage", "BatchStage", "Pending", "when", "otherwise", "Context", "Flow", "Stage"),
+    "graphs": ("Graph", "END", "flow", "entry", "node", "edge", "Seen"),
+    "results": ("Ok", "Fail", "Wait"),
     "retrying": ("Retry", "RetryAfter", "NeverRetry"),
-    "running": ("Kernel", "Registry", "Settings", "RunCreate", "RunCreated", "RunCancel", "RunRerunFrom", "run_sync"),
+    "waiting": ("WaitTimedOut", "Child", "ChildFailed"),
+    "running": ("Kernel", "Registry", "Settings", "RunCreate", "RunCreated", "run_sync"),
+    "steering": ("RunResume", "Resumed", "RunPause", "RunUnpause", "RunRetry", "RunRerunFrom", "RunCancel"),
     "looking": ("Run", "RunStatus", "StageStatus", "Failure", "Event", "EventType"),
     "failing": ("HoldfastError", "Rejected", "Conflict", "Unavailable", "DefinitionError"),
 }
+#: What names of the front door are that are no classes or functions, and so have no docstring of their own.
+CONSTANTS: Final[Mapping[str, str]] = {"END": "Where runs end; what an edge leads to behind the last stage"}
 #: What settings are that the code does not comment, because their names say it to those who read the code.
 WORDS: Final[Mapping[str, str]] = {
     "heartbeat": "How leases are kept alive.",
     "backoff": "`exponential` or `fixed`.",
     "base": "The delay after the first failed attempt; exponential backoff doubles it with each further one.",
     "cap": "The longest delay.",
+}
+EXAMPLES: Final = ROOT / "docs" / "examples"
+#: The workflows of the examples whose pictures are shown, by the file that holds them.
+PICTURED: Final[Mapping[str, str]] = {
+    "order": "order_fulfilment",
+    "expenses": "approval",
+    "Screening": "fraud",
+    "labelling": "labelling",
+    "agent": "agent",
+    "checkout": "checkout",
 }
 HOSTS: Final = (open_kernel, run_and_wait, wait_for_run, Worker, run_worker, ServerlessHost, Store, StoreUrl)
 ADAPTERS: Final = (CallbackSink, StructlogSink, HeapScheduler)
@@ -69,7 +90,8 @@ TESTING: Final = (Harness, Ended, FakeClock, CollectingSink, FaultPlan, Fault, f
 
 def front_door(names: Sequence[str]) -> str:
     """Return a table of names of the front door, each with the first line of its docstring."""
-    return table(("Name", "What it is"), ((f"`{name}`", sentence(getattr(holdfast, name))) for name in names))
+    told = ((f"`{name}`", CONSTANTS.get(name) or sentence(getattr(holdfast, name))) for name in names)
+    return table(("Name", "What it is"), told)
 
 
 def elsewhere(things: Sequence[Any]) -> str:
@@ -91,19 +113,21 @@ def public_module(thing: Any) -> str:
 def members(kind: type[Any], *, prefix: str) -> str:
     """Return a table of the public properties and methods of a class."""
     rows: list[tuple[str, str]] = []
-    for name, member in vars(kind).items():
+    for name, known in vars(kind).items():
+        static = isinstance(known, staticmethod)
+        member = known.__func__ if static else known
         if name.startswith("_") or not (isinstance(member, property) or inspect.isfunction(member)):
             continue
-        call = "" if isinstance(member, property) else parameters(member)
+        call = "" if isinstance(member, property) else parameters(member, skipped=0 if static else 1)
         awaited = "await " if inspect.iscoroutinefunction(member) else ""
         rows.append((f"`{awaited}{prefix}.{name}{call}`", sentence(member)))
     return table(("Member", "What it does"), rows)
 
 
-def parameters(function: Callable[..., Any]) -> str:
-    """Return the parameters of a method as it is called, without types."""
+def parameters(function: Callable[..., Any], *, skipped: int) -> str:
+    """Return the parameters of a method as it is called, without types and without the first *skipped* ones."""
     signature = inspect.signature(function)
-    kept = [one.replace(annotation=inspect.Parameter.empty) for one in list(signature.parameters.values())[1:]]
+    kept = [one.replace(annotation=inspect.Parameter.empty) for one in list(signature.parameters.values())[skipped:]]
     text = str(inspect.Signature(kept))
     return text.replace(", /", "").replace("(/", "(")
 
@@ -143,8 +167,10 @@ def arguments(function: Callable[..., Any]) -> str:
 
 def shown(value: Any) -> str:
     """Return a default as a person reads it."""
-    if value is None:
+    if value is None or value is FOLLOWS:
         return "–"
+    if value is Any:
+        return "`Any`"
     if isinstance(value, timedelta):
         return duration(value)
     if isinstance(value, frozenset | tuple):
@@ -152,6 +178,8 @@ def shown(value: Any) -> str:
         return ", ".join(f"`{name}`" for name in sorted(names)) or "none"
     if isinstance(value, str):
         return f"`{value}`" if value else "empty"
+    if isinstance(value, bool):
+        return f"`{value}`"
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, int):
@@ -184,6 +212,7 @@ def error_tree() -> str:
 
     def add(kind: type[errors.HoldfastError], depth: int) -> None:
         told = re.sub(r"^Raise (?:when|for) ", "", sentence(kind))
+        told = re.sub(r"^Raise inside a stage when ", "inside a stage: ", told)
         told = told[:1].upper() + told[1:]
         rows.append((f"{'– ' * depth}`{kind.__name__}`", f"`{code_of(kind)}`", told, data_of(kind)))
         for below in vars(errors).values():
@@ -204,22 +233,41 @@ def data_of(kind: type[errors.HoldfastError]) -> str:
     if "__init__" not in vars(kind):
         return "–"
     assigned = re.findall(r"self\.(\w+)(?=[, ])", inspect.getsource(vars(kind)["__init__"]))
-    return ", ".join(f"`{name}`" for name in dict.fromkeys(assigned))
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(assigned)) or "–"
 
 
 def definition_codes() -> str:
-    """Return the codes of mistakes in definitions, as their module tells them."""
-    rows = re.findall(r"^(E20\d\d)\s+(.*)$", mistakes.__doc__ or "", re.MULTILINE)
+    """Return the codes of mistakes in definitions, as their modules tell them."""
+    told = "\n".join(module.__doc__ or "" for module in (mistakes, misroutes, misclasses))
+    rows = re.findall(r"^(E20\d\d)\s+(.*)$", told, re.MULTILINE)
     return table(("Code", "What is wrong"), ((f"`{code}`", what) for code, what in rows))
+
+
+def picture(name: str) -> str:
+    """Return what the command line draws of a workflow of the examples, as a block that Markdown viewers draw."""
+    path, modules = list(sys.path), set(sys.modules)
+    try:
+        drawn = said(shlex.join(["workflows", "graph", f"{EXAMPLES / PICTURED[name]}.py:{name}"]))
+    finally:
+        sys.path[:] = path
+        for loaded in set(sys.modules) - modules:
+            if (getattr(sys.modules[loaded], "__file__", None) or "").startswith(str(EXAMPLES)):
+                del sys.modules[loaded]
+    return f"```mermaid\n{drawn}```\n"
 
 
 MADE: Final[Mapping[str, Callable[[], str]]] = {
     **{f"front-door-{part}": partial(front_door, names) for part, names in FRONT_DOOR.items()},
     "workflow-options": lambda: arguments(workflow),
     "stage-options": lambda: arguments(stage),
+    "flow": lambda: members(Flow, prefix="flow"),
+    "graph": lambda: members(Graph, prefix="graph"),
+    "class-options": lambda: arguments(flow),
+    "node-options": lambda: arguments(node),
     "batch-options": lambda: class_options(BatchStage),
     "retry": lambda: settings(Retry),
     "context": lambda: members(Context, prefix="ctx"),
+    "pausing": lambda: members(Pausing, prefix="ctx"),
     "hosts": lambda: elsewhere(HOSTS),
     "adapters": lambda: elsewhere(ADAPTERS),
     "presets": lambda: elsewhere(PRESETS),
@@ -233,8 +281,10 @@ MADE: Final[Mapping[str, Callable[[], str]]] = {
     "bounds": lambda: settings(Bounds),
     "run-transitions": lambda: transitions(RUN_TRANSITIONS),
     "stage-transitions": lambda: transitions(STAGE_TRANSITIONS),
+    "wait-transitions": lambda: transitions(WAIT_TRANSITIONS),
     "errors": error_tree,
     "definition-codes": definition_codes,
+    **{f"picture-{name.lower()}": partial(picture, name) for name in PICTURED},
     "commands": commands,
     "values": values,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from functools import reduce
 from typing import Any, Final
 
@@ -17,8 +18,10 @@ from holdfast import (
     Retry,
     RunCancel,
     RunRerunFrom,
+    otherwise,
     run_sync,
     stage,
+    when,
     workflow,
 )
 from holdfast.commands.lease_reap_stale import LeaseReapStale
@@ -60,6 +63,44 @@ class Batch(BatchStage[str, str, str]):
         if self.polls == 1:
             raise ConnectionError(reference)
         return reference
+
+
+@stage
+def shout(text: str) -> str:
+    return text.upper()
+
+
+@stage(waits={"answer": str})
+async def ask(text: str, ctx: Context) -> str:
+    return await ctx.wait_for("answer", str, timeout="1h", reason="is it right?")
+
+
+@stage(key=lambda text: text)
+async def doze(text: str, ctx: Context) -> str:
+    await ctx.sleep("nap", "1m")
+    return text
+
+
+SHOUTING: Final = workflow("shouting", input=str).pipe(shout)
+
+
+@stage
+async def delegate(text: str, ctx: Context) -> str:
+    return await ctx.call("shouting", SHOUTING, text)
+
+
+def forget(text: str) -> None:
+    """Undo nothing."""
+
+
+@stage(compensate=forget)
+def remember(text: str) -> str:
+    return text
+
+
+@stage
+def letters(text: str) -> list[str]:
+    return list(text)
 
 
 def told() -> Mapping[str, tuple[str, str]]:
@@ -105,9 +146,40 @@ def lease(harness: Harness) -> Lease:
     return only
 
 
+def branching() -> Harness:
+    """Return a day on which runs choose, map, wait, start others, are held back, retried and undone."""
+    harness = Harness(SHOUTING)
+    now = timedelta()
+    choice = workflow("choice", input=str).pipe(shout).branch(when(lambda text: text == "X", work), otherwise(doze))
+    harness.run(choice, "x")
+    harness.run(workflow("map", input=str).pipe(letters).map(shout), "abc")
+    harness.run(workflow("parent", input=str).pipe(delegate), "x", start_at=harness.clock.now() + timedelta(hours=1))
+    keyed = workflow("keyed", input=str).pipe(doze)
+    for _ in range(2):
+        harness.start(keyed, "x")
+    harness.drain()
+    asking = workflow("asking", input=str).pipe(ask)
+    early, asked, late = harness.start(asking, "x"), harness.start(asking, "x"), harness.start(asking, "x")
+    harness.resume(early, "answer", "yes", actor="ada")
+    harness.resume(harness.start(asking, "x"), "answer", "yes")
+    harness.drain(until=now)
+    harness.resume(asked, "answer", "yes", actor="ada")
+    for reason in (None, "lunch"):
+        harness.pause(late, reason=reason)
+        harness.unpause(late)
+    harness.drain()
+    harness.retry(harness.run(workflow("bad", input=str).pipe(break_down), "x").run.id)
+    harness.run(workflow("undoing", input=str, compensate=True).pipe(remember).pipe(break_down), "x")
+    cancelled = harness.start(workflow("regret", input=str, compensate=True).pipe(remember).pipe(ask), "x")
+    harness.drain(until=now)
+    harness.cancel(cancelled, reason="no longer wanted")
+    harness.drain()
+    return harness
+
+
 def events() -> Iterator[Event]:
-    """Yield every event of both days."""
-    for harness in (ordinary(), deadly()):
+    """Yield every event of all days."""
+    for harness in (ordinary(), deadly(), branching()):
         for run in run_sync(harness.persistence.list_runs(RunFilter(), limit=100)):
             yield from run_sync(harness.persistence.list_events(run.id, limit=1000))
 
@@ -117,14 +189,35 @@ def test_every_type_is_told() -> None:
     assert list(told()) == [kind.value for kind in EventType]
 
 
+#: Events that leave an instance or a run in different statuses.
+BEFORE: Final = {
+    True: (EventType.RUN_CREATED, EventType.RUN_PAUSED),
+    False: (EventType.STAGE_WAITING, EventType.STAGE_STARTED),
+}
+
+
 @pytest.mark.parametrize("type", EventType)
 def test_the_status_after_an_event_is_told(type: EventType) -> None:
     """The page says what the run or the stage instance is after the event."""
     key = StageKey(run_id="r", stage_id="s") if type.value.startswith("stage.") else None
-    folded = fold([Event(run_id="r", number=1, type=type, at=START, key=key, data={})])
-    status: Any = folded.status if key is None else folded.stages[key]
-    expected = "as it was" if type is EventType.STAGE_PROGRESS else f"`{status.value}`"
+    before = {kind: after(kind, type, key=key) for kind in BEFORE[key is None]}
+    after_all = set(before.values())
+    if len(after_all) == 1:
+        expected = f"`{after_all.pop().value}`"
+    else:
+        moved = {kind for kind, status in before.items() if status is not after(kind, key=key)}
+        expected = "`READY` if it waited" if moved == {EventType.STAGE_WAITING} else "as it was" if not moved else "?"
     assert told()[type.value][0] == expected
+
+
+def after(*types: EventType, key: StageKey | None) -> Any:
+    """Return the status that events of these types lead to."""
+    facts = [
+        Event(run_id="r", number=number, type=kind, at=START, key=key, data={})
+        for number, kind in enumerate(types, start=1)
+    ]
+    folded = fold(facts)
+    return folded.status if key is None else folded.stages[key]
 
 
 def test_the_data_of_events_is_told() -> None:

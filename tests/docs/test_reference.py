@@ -11,6 +11,7 @@ import pytest
 
 import holdfast
 from holdfast import RunStatus, StageStatus
+from holdfast.entities.wait import WaitStatus
 from tests.docs.reference import BLOCK, FRONT_DOOR, MADE, SCHEMA, remade, schema
 from tests.docs.samples import PAGES, ROOT, name_of
 from tests.docs.wire import WORDS, commands, values
@@ -42,7 +43,7 @@ def test_every_made_part_stands_on_one_page() -> None:
 def test_the_front_door_is_told_whole() -> None:
     """Every name of the front door stands on the page of the Python API, once."""
     told = [name for names in FRONT_DOOR.values() for name in names]
-    assert sorted(told) == list(holdfast.__all__)
+    assert sorted(told) == sorted(holdfast.__all__)
 
 
 def test_the_picture_of_the_schema_is_true() -> None:
@@ -57,9 +58,9 @@ def test_no_word_is_kept_for_a_field_that_is_gone() -> None:
 
 
 def test_every_status_is_told() -> None:
-    """Each status of runs and stage instances has its meaning on the page."""
+    """Each status of runs, stage instances and waits has its meaning on the page."""
     told = [cells[0] for cells in rows(REFERENCE / "state-machines.md") if len(cells) == 2]
-    for status in (*RunStatus, *StageStatus):
+    for status in (*RunStatus, *StageStatus, *WaitStatus):
         assert f"`{status.value}`" in told
 
 

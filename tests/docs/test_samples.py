@@ -16,8 +16,10 @@ import pytest
 
 from tests.docs.samples import PAGES, ROOT, files_of, name_of, normal, said, samples_of
 
-#: The tutorial kills a process in between, and has a test of its own.
-SAMPLED: Final = [page for page in PAGES if samples_of(page) and page.parent.name != "tutorials"]
+#: A page on which a process is killed in between has a test of its own.
+SAMPLED: Final = [
+    page for page in PAGES if samples_of(page) and "<!-- killed -->" not in page.read_text(encoding="utf-8")
+]
 PYTEST: Final = re.compile(r"<!-- pytest -->\n```console\n\$ python -m pytest (.*)\n(?s:.*?)\d+ passed in .*\n```")
 TESTED: Final = [page for page in PAGES if PYTEST.search(page.read_text(encoding="utf-8"))]
 BLOCK: Final = re.compile(r"^(<!-- [^\n]* -->)?\n```(?:bash|console|sh|shell)\n(.*?)```", re.MULTILINE | re.DOTALL)

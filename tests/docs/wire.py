@@ -32,6 +32,7 @@ WORDS: Final[Mapping[str, str]] = {
     "job": "The stage instance.",
     "jobs": "Their stage instances.",
     "key": "The stage instance.",
+    "name": "The wait's name.",
     "worker": "The worker, by the name that its host gave it.",
     "queues": "The queues to serve.",
     "limit": "How much is done at most.",

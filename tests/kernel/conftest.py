@@ -13,6 +13,7 @@ from holdfast.ports.persistence import Persistence
 from holdfast_adapters.memory import MemoryPersistence
 from holdfast_adapters.sqlite import SqlitePersistence
 from holdfast_testing.clock import FakeClock
+from holdfast_testing.ids import SequentialIds
 from holdfast_testing.invariants import Ledger
 from tests.kernel.watching import MakeHarness, WatchedHarness
 from tests.postgres import fresh_store
@@ -45,10 +46,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> I
 @pytest.fixture
 def make_harness(store: Persistence, clock: FakeClock) -> MakeHarness:
     """Return what makes harnesses on that store; each of them is a host of its own."""
-    ledger = Ledger()
+    # What one of them makes must not have the id of what another one made.
+    ledger, ids = Ledger(), SequentialIds(clock)
 
     def make(*flows: Flow[Any, Any], **options: Any) -> WatchedHarness:
         options.setdefault("ledger", ledger)
-        return WatchedHarness(*flows, persistence=store, clock=clock, **options)
+        return WatchedHarness(*flows, persistence=store, clock=clock, ids=ids, **options)
 
     return make

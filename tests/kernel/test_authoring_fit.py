@@ -17,7 +17,7 @@ import pytest
 from pydantic import BaseModel, Field, RootModel
 from typing_extensions import TypeAliasType, TypedDict
 
-from holdfast.authoring.fit import fits
+from holdfast.authoring.fit import fits, item_of, misnamed, takes_object
 
 T = TypeVar("T")
 
@@ -190,3 +190,55 @@ def test_every_builtin_collection_of_typing_is_known() -> None:
     """The spellings of the typing module mean the same as the builtin ones."""
     assert fits(typing.List[int], list[int])  # noqa: UP006  # the old spelling is what this is about
     assert not fits(typing.List[int], typing.Sequence[str])  # noqa: UP006  # the old spelling is what this is about
+
+
+class Roots(RootModel[list[int]]):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("array", "item"),
+    [
+        pytest.param(list[str], str, id="list"),
+        pytest.param(tuple[int, ...], int, id="tuple"),
+        pytest.param(tuple[int, str], int | str, id="pair"),
+        pytest.param(tuple[()], Any, id="empty"),
+        pytest.param(set[str], str, id="set"),
+        pytest.param(Sequence[str], str, id="sequence"),
+        pytest.param(Annotated[list[str], "some"], str, id="annotated"),
+        pytest.param(list[str] | tuple[int, ...], str | int, id="union"),
+        pytest.param(list, Any, id="bare"),
+        pytest.param(Any, Any, id="any"),
+        pytest.param(Roots, Any, id="root-model"),
+        pytest.param(str, None, id="text"),
+        pytest.param(dict[str, int], None, id="object"),
+        pytest.param(list[str] | None, None, id="optional"),
+    ],
+)
+def test_items_of_arrays(array: Any, item: Any) -> None:
+    """Arrays have items of a type; what is surely none has no items."""
+    assert item_of(array) == item
+
+
+def test_objects_by_name() -> None:
+    """An object fits a dict of its values, and a class with a field of the right type for each."""
+
+    @dataclasses.dataclass
+    class Point:
+        x: int
+        y: int = 0
+
+    class Named(BaseModel):
+        left: int = Field(alias="x")
+
+    assert misnamed({"x": int}, dict[str, int]) is None
+    assert misnamed({"x": int}, dict) is None
+    assert misnamed({"x": int}, Point) is None
+    assert misnamed({"y": int}, Point) == 'needs "x", which none of them is called'
+    assert misnamed({"x": int, "z": int}, Point) == 'has no field "z"'
+    assert misnamed({"x": int}, Named) is None
+    assert misnamed({"x": int}, Roots) is None
+    assert misnamed({"x": str}, dict[str, int]) == 'takes another type for "x"'
+    assert takes_object(dict[str, int])
+    assert takes_object(Any)
+    assert not takes_object(int)

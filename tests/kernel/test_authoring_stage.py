@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from holdfast.authoring.context import Context
 from holdfast.authoring.flow import workflow
 from holdfast.authoring.stage import AsyncStage, Stage, SyncStage, stage
-from holdfast.entities.definition import Calling, StageSpec
+from holdfast.entities.definition import Body, Calling, StageSpec
 from holdfast.entities.retry import Retry
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ def count(parts: list[str]) -> int:
     return len(parts)
 
 
+def body_of(spec: StageSpec) -> Body:
+    """Return what is called when the stage executes."""
+    assert spec.body is not None, "a stage that a person wrote has a body"
+    return spec.body
+
+
 def spec_of(one: Stage[Any, Any], *, input: Any = Doc) -> StageSpec:
     definition = workflow("w", input=input).pipe(one).definition()
     return definition.stages[one.id]
@@ -50,18 +56,18 @@ def test_annotations_say_what_a_stage_takes_and_gives() -> None:
     assert (spec.input.name, spec.output.name) == ("Doc", "list[str]")
     assert spec.config is not None
     assert spec.config.name == "Config"
-    assert spec.body.calling is Calling.ASYNC
-    assert (spec.body.takes_input, spec.body.takes_context) == (True, True)
+    assert body_of(spec).calling is Calling.ASYNC
+    assert (body_of(spec).takes_input, body_of(spec).takes_context) == (True, True)
     assert (spec.retry, spec.timeout, spec.queue) == (Retry(5), timedelta(seconds=30), "slow")
-    assert spec.body.source.partition(":")[0].endswith("test_authoring_stage.py")
+    assert body_of(spec).source.partition(":")[0].endswith("test_authoring_stage.py")
 
 
 def test_options_have_defaults() -> None:
     """A bare stage has the name of its function, three attempts, no timeout, no needs and the default queue."""
     spec = spec_of(count, input=list[str])
     assert (spec.id, spec.retry, spec.timeout, spec.needs, spec.queue) == ("count", Retry(), None, (), "default")
-    assert spec.body.calling is Calling.SYNC
-    assert (spec.body.takes_input, spec.body.takes_context, spec.config) == (True, False, None)
+    assert body_of(spec).calling is Calling.SYNC
+    assert (body_of(spec).takes_input, body_of(spec).takes_context, spec.config) == (True, False, None)
 
 
 def test_stage_stays_callable_as_its_function() -> None:
@@ -87,8 +93,8 @@ def test_parity_011_stage_without_input_can_follow_any_other() -> None:
 
     definition = workflow("w", input=list[str]).pipe(count).pipe(tick).pipe(total).definition()
     alone, reading = definition.stages["tick"], definition.stages["total"]
-    assert (alone.body.takes_input, alone.body.takes_context) == (False, False)
-    assert (reading.body.takes_input, reading.body.takes_context) == (False, True)
+    assert (body_of(alone).takes_input, body_of(alone).takes_context) == (False, False)
+    assert (body_of(reading).takes_input, body_of(reading).takes_context) == (False, True)
     assert (alone.sources, alone.needs) == ((), ())
     assert (reading.sources, reading.needs) == ((), ("count",))
     assert alone.input.decode('{"any": 1}', what="x") == {"any": 1}
@@ -128,7 +134,7 @@ def test_parameters_with_defaults_are_left_alone() -> None:
     def shift(x: int, ctx: Context, by: int = 1, *, sign: int = 1) -> int:
         return x + sign * by
 
-    assert spec_of(shift, input=int).body.takes_context
+    assert body_of(spec_of(shift, input=int)).takes_context
 
 
 def test_forward_references_are_resolved_in_functions() -> None:
@@ -177,7 +183,7 @@ def test_function_that_returns_an_awaitable_is_async() -> None:
         return asyncio.sleep(0, str(x))
 
     spec = spec_of(later, input=int)
-    assert spec.body.calling is Calling.ASYNC
+    assert body_of(spec).calling is Calling.ASYNC
     assert spec.output.name == "str"
 
 

@@ -137,6 +137,12 @@ class WatchedHarness(Harness):
         assert run is not None, "the run exists"
         return run
 
+    def failure_of(self, run_id: str) -> tuple[str, str | None]:
+        """Return why the run failed and where, in short."""
+        failure = self.run_of(run_id).failure
+        assert failure is not None, "the run has failed"
+        return failure.code, failure.stage_id
+
     def stage(self, run_id: str, stage_id: str, *, generation: int = 1) -> StageInstance:
         """Return one stage instance."""
         key = StageKey(run_id=run_id, stage_id=stage_id, generation=generation)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import attrs
 import pytest
 
+import holdfast.acts
 import holdfast.attempts
 import holdfast.commands.lease_reap_stale
-from holdfast.change import Arrival, Change, Committed, Fence, Finish, Refusal, Requeue, Step, Suspend
+import holdfast.verdicts
+from holdfast import gates
+from holdfast.change import Arrival, Change, Committed, Fence, Finish, Park, Refusal, Requeue, Rule, Step, Suspend
 from holdfast.codec import digest
 from holdfast.command import Settings
 from holdfast.decide.advance import advance
@@ -20,31 +23,21 @@ from holdfast.entities.payload import Payload
 from holdfast.entities.stage import ExpiredLease, StageKey
 from holdfast.errors import Unavailable
 from holdfast.events import NewEvent
+from holdfast.gates import GateState
 from holdfast.payloads import keep
 from holdfast.ports.blob_store import BlobStore
 from holdfast.ports.outbox import Delivery, Stream
 from holdfast.ports.work import LeaseRef
 from holdfast.settling import settle
-from holdfast_adapters.memory import MemoryPersistence, journal
+from holdfast.traces import Supersede
+from holdfast_adapters.memory import MemoryPersistence, application, journal
 from holdfast_adapters.memory.application import Application
 from holdfast_adapters.memory.journal import MemoryJournal
 from holdfast_adapters.memory.outbox import MemoryOutbox
 from holdfast_adapters.memory.rows import InstanceRow, RunRow, place
 from holdfast_adapters.memory.work import MemoryWork
-
-Plant = Callable[[pytest.MonkeyPatch], None]
-
-
-@attrs.frozen(kw_only=True)
-class Mutant:
-    """A planted bug."""
-
-    name: str
-    plant: Plant
-    #: The invariant that it breaks first of all.
-    breaks: str
-    #: The scenario that shows it.
-    scenario: str
+from tests.simulation.graph_mutants import GRAPH_MUTANTS
+from tests.simulation.planting import Mutant
 
 
 def _is_leased(fence: Fence, run: RunRow) -> bool:
@@ -71,8 +64,8 @@ def reaper_without_epoch(patch: pytest.MonkeyPatch) -> None:
 def events_are_dropped(patch: pytest.MonkeyPatch) -> None:
     step = Application._step
 
-    def without_events(self: Application, run: RunRow, what: Step) -> bool:
-        return step(self, run, attrs.evolve(what, events=()) if what.run is None else what)
+    def without_events(self: Application, run: RunRow, what: Step) -> None:
+        step(self, run, attrs.evolve(what, events=()) if what.run is None else what)
 
     patch.setattr(Application, "_step", without_events)
 
@@ -96,19 +89,20 @@ def operation_is_not_checked(patch: pytest.MonkeyPatch) -> None:
 
 
 def arrival_counts_twice(patch: pytest.MonkeyPatch) -> None:
-    opens = Application._opens
+    arrive = gates.arrive
 
-    def counted_twice(self: Application, run: RunRow, arrival: Arrival) -> bool:
-        return opens(self, run, arrival) or opens(self, run, arrival)
+    def counted_twice(state: GateState | None, rule: Rule, arrival: Arrival) -> tuple[GateState, Step | None]:
+        counted, step = arrive(state, rule, arrival)
+        return (counted, step) if step is not None else arrive(counted, rule, arrival)
 
-    patch.setattr(Application, "_opens", counted_twice)
+    patch.setattr(application, "arrive", counted_twice)
 
 
 def arrival_is_not_counted(patch: pytest.MonkeyPatch) -> None:
-    def never(self: Application, run: RunRow, arrival: Arrival) -> bool:
-        return False
+    def never(state: GateState | None, rule: Rule, arrival: Arrival) -> tuple[GateState, Step | None]:
+        return state or GateState(arity=rule.arity or 0), None
 
-    patch.setattr(Application, "_opens", never)
+    patch.setattr(application, "arrive", never)
 
 
 def next_job_is_not_created(patch: pytest.MonkeyPatch) -> None:
@@ -117,7 +111,7 @@ def next_job_is_not_created(patch: pytest.MonkeyPatch) -> None:
         told: tuple[NewEvent, ...] = change.step.events[:1]
         return attrs.evolve(change, step=attrs.evolve(change.step, jobs=(), events=told))
 
-    patch.setattr(holdfast.attempts, "advance", without_jobs)
+    patch.setattr(holdfast.verdicts, "advance", without_jobs)
 
 
 def position_moves_before_delivery(patch: pytest.MonkeyPatch) -> None:
@@ -177,7 +171,7 @@ def one_blob_key_for_all_attempts(patch: pytest.MonkeyPatch) -> None:
         await blob_store.put(blob, text.encode("ascii"))
         return Payload(text=None, digest=digest(text), size=len(text), blob=blob)
 
-    patch.setattr(holdfast.attempts, "keep", kept)
+    patch.setattr(holdfast.acts, "keep", kept)
 
 
 def reaping_gives_the_attempt_back(patch: pytest.MonkeyPatch) -> None:
@@ -210,7 +204,7 @@ def anybody_extends_a_lease(patch: pytest.MonkeyPatch) -> None:
 
 
 def superseded_outputs_stay_visible(patch: pytest.MonkeyPatch) -> None:
-    def nothing(self: Application, run: RunRow, stage_id: str) -> None:
+    def nothing(self: Application, run: RunRow, supersede: Sequence[Supersede]) -> None:
         return
 
     patch.setattr(Application, "_supersede", nothing)
@@ -231,7 +225,7 @@ def lease_leaves_the_version(patch: pytest.MonkeyPatch) -> None:
 def settlement_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     settle = Application._settle
 
-    def forgotten(self: Application, run: RunRow, fence: Fence, what: Finish | Requeue | Suspend) -> None:
+    def forgotten(self: Application, run: RunRow, fence: Fence, what: Finish | Requeue | Suspend | Park) -> None:
         row = run.jobs[place(fence.key)]
         settle(self, run, fence, what)
         row.settled_epoch = 0
@@ -273,4 +267,5 @@ MUTANTS: Final = (
     Mutant(name="version stands still", plant=lease_leaves_the_version, breaks="I5", scenario="parallel"),
     Mutant(name="settlement forgotten", plant=settlement_is_forgotten, breaks="I15", scenario="linear"),
     Mutant(name="outage taken for success", plant=failure_of_the_store_counts_as_done, breaks="I2", scenario="linear"),
+    *GRAPH_MUTANTS,
 )

@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from holdfast_testing.scenarios import SCENARIOS, Way, systematic
-from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.planting import Mutant
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

@@ -17,6 +17,7 @@ from tests.simulation.stores import quick_folder, sqlite_files
 ON_FILE: Final = {
     *("linear", "parallel", "retry", "suspend", "cancel", "rerun"),
     *("idempotent create", "timeout", "blob output", "event flush"),
+    *("join", "map", "early", "expired", "child", "regretted", "delayed"),
 }
 
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
@@ -58,6 +59,14 @@ def test_promises_hold_on_sqlite(scenario: Scenario, folder: Path) -> None:
     play(scenario, sqlite_files(folder), ways=FAILURES)
 
 
+@every_scenario
+def test_stories_end_well_on_sqlite(scenario: Scenario, folder: Path) -> None:
+    """Undisturbed every story ends on SQLite as it does in memory, and as late."""
+    on_file, in_memory = calm(scenario, sqlite_files(folder)), calm(scenario)
+    assert not on_file.violations, "\n".join(map(str, on_file.violations))
+    assert on_file.took == in_memory.took
+
+
 @pytest.mark.slow
 @every_scenario
 def test_promises_hold_on_sqlite_in_every_way(scenario: Scenario, folder: Path) -> None:
@@ -77,6 +86,8 @@ def test_every_port_is_disturbed() -> None:
             *("persistence.find_run", "persistence.find_snapshot", "persistence.get_outputs"),
             *("persistence.list_pending", "persistence.list_expired", "persistence.list_due_timers"),
             *("persistence.lease_streams", "persistence.settle_streams", "persistence.replay_parked"),
+            *("persistence.list_waits", "persistence.list_named_waits", "persistence.find_message"),
+            *("persistence.find_item", "persistence.list_item_outputs", "persistence.find_stage"),
             *("persistence.list_artifacts", "blobs.put", "blobs.get", "sink.deliver", "executor.run"),
             *("transport.enqueue", "transport.settle", "scheduler.wake_in"),
         )

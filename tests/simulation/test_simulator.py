@@ -11,30 +11,66 @@ from typing import Final
 import pytest
 
 from holdfast_testing.simulator import simulate
-from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.planting import Mutant
 
 #: What two hundred storms must have met; a simulation in which these never happen sees nothing.
 SOMETIMES: Final = (
     "a process died",
     "attempts used up by deaths alone",
     "cancel between execution and commit",
+    "child cancelled with its parent",
     "commit unknown and had committed",
     "commit unknown and had not",
+    "completed before all that a join had asked",
+    "completed beside a failed stage",
+    "completed beside a skipped stage",
+    "delayed run let go",
     "event delivered again",
-    "join g1 completed by left",
-    "join g1 completed by right",
-    "join g2 completed by left",
-    "join g2 completed by middle",
-    "join g2 completed by right",
+    "join before decided resolved by approval",
+    "join before decided resolved by approval~or",
+    "join before each resolved by polish",
+    "join before each~join resolved by each",
+    "join before each~join resolved by polish",
+    "join before gather resolved by middle",
+    "join before merge resolved by left",
+    "join before merge resolved by middle",
+    "join before merge resolved by right",
+    "join before pair resolved by deadly",
+    "join before settle resolved by middle",
+    "join before settle resolved by right",
+    "join before the end resolved by left",
+    "join before the end resolved by right",
+    "key used before",
+    "limit of a wait reached",
+    "message came before its wait",
     "message for a job that had nothing left to do",
+    "parent heard of its child",
     "reaper lost its race",
+    "result taken over",
+    "run retried",
+    "run went on after a pause",
     "run.cancel raced itself",
     "run.create raced itself",
     "stale commit fenced",
     "stream stopped and went on",
+    "undone because cancelled",
+    "undone because failed",
+    "wait answered",
 )
 #: What is so rare that it takes thousands.
-RARELY: Final = ("run.rerunFrom raced itself", "zombie of an older generation fenced")
+RARELY: Final = (
+    "answer or limit came too late",
+    "grant met a pause",
+    "key awaited",
+    "run.pause raced itself",
+    "run.rerunFrom raced itself",
+    "run.resume raced itself",
+    "run.retry raced itself",
+    "run.unpause raced itself",
+    "undoing began between execution and commit",
+    "zombie of an older generation fenced",
+)
 
 #: Bugs that a few dozen storms have to find; the others need more, or a scenario of their own.
 PLAIN: Final = {"no epoch check on commit", "reaper without epoch", "status not checked", "outage taken for success"}

@@ -104,20 +104,20 @@ texts.map(size).pipe(double)  # type: ignore[arg-type]  # a list of numbers is n
 texts.map(size, tolerate=1).pipe(total)  # type: ignore[arg-type]  # some may be absent
 texts.map(size, limit="10")  # type: ignore[call-overload]  # text is no number
 numbers.branch(when(lambda x: x.nothing, double), otherwise(doubled))  # type: ignore[attr-defined]  # an unknown attribute
-numbers.branch(when(lambda x: x > 1, size), otherwise(doubled))  # type: ignore[call-overload]  # a case of other input
-numbers.branch(when(lambda x: x > 1, double), otherwise(size))  # type: ignore[call-overload]  # another input otherwise
+numbers.branch(when(lambda x: x > 1, size), otherwise(doubled))  # type: ignore[arg-type,operator]  # a case of other input
+numbers.branch(when(lambda x: x > 1, double), otherwise(size))  # type: ignore[arg-type]  # another input otherwise
 numbers.branch(when(lambda x: x > 1, double), otherwise(doubled)).pipe(size)  # type: ignore[arg-type]  # it gives numbers
 numbers.branch(double)  # type: ignore[call-overload]  # a stage that is no case
 numbers.wait_for("go", int).pipe(double)  # type: ignore[arg-type]  # a pair is no number
-numbers.wait_for("go", str, timeout="1h", on_timeout=size)  # type: ignore[call-overload]  # a stage of other input
+numbers.wait_for("go", str, timeout="1h", on_timeout=size)  # type: ignore[arg-type]  # a stage of other input
 numbers.wait_for("go", int, timeout=5)  # type: ignore[call-overload]  # a number is no duration
 numbers.parallel(double, doubled, need="1")  # type: ignore[call-overload]  # text is no number
 numbers.parallel(double, doubled, tolerate=1).pipe(pair)  # type: ignore[arg-type]  # some may be absent
-when(lambda x, run, more: True, double)  # type: ignore[call-overload]  # one parameter too many
+when(lambda x, run, more: True, double)  # type: ignore[arg-type,misc]  # one parameter too many
 Graph("g", int).entry(size)  # type: ignore[arg-type]  # another input
-Graph("g", int).edge(double, size)  # type: ignore[call-overload]  # another type
-Graph("g", int).edge(double, (doubled, size))  # type: ignore[call-overload]  # another type in a fork
-Graph("g", int).edge(double, END, when=lambda x: x.nothing)  # type: ignore[attr-defined]  # an unknown attribute
+Graph("g", int).edge(double, size)  # type: ignore[misc]  # another type
+Graph("g", int).edge(double, (doubled, size))  # type: ignore[misc]  # another type in a fork
+Graph("g", int).edge(double, END, when=lambda x: x.nothing)  # type: ignore[call-overload]  # an unknown attribute
 Graph("g", int).edge(double, END, on="timeout")  # type: ignore[call-overload]  # only waits time out
 Graph("g", int, str).end(double)  # type: ignore[arg-type]  # another output
 stage(key=5)  # type: ignore[call-overload]  # a number is no function

@@ -11,8 +11,10 @@ from holdfast import (
     END,
     BatchStage,
     Context,
+    Fail,
     Flow,
     Graph,
+    Ok,
     Pending,
     Registry,
     Retry,
@@ -309,6 +311,21 @@ def graphs() -> None:
     assert_type(looped, Graph[str, str])
     flow: Flow[str, str] = looped
     assert_type(flow.definition().id, str)
+
+
+@stage
+def drafted(doc: Doc) -> Ok[str] | Fail:
+    return Ok(doc.url, patch={"seen": True})
+
+
+@stage(retry=Retry(2))
+async def redrafted(text: str, ctx: Context) -> Ok[str]:
+    return Ok(text)
+
+
+def told() -> None:
+    """Infer the output of a stage that may return more than that."""
+    assert_type(workflow("told", input=Doc, state=True).pipe(drafted).pipe(redrafted), Flow[Doc, str])
 
 
 async def calls(ctx: Context[Config]) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from datetime import datetime
 
-from holdfast.change import ZERO, Change, Committed, NewAnnotation, NewItems, NewTimer, RunPatch, Step
+from holdfast.change import ZERO, Change, Committed, NewItems, NewTimer, RunPatch, Step
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
 from holdfast.entities.timer import CHILD_PREFIX, PARENT, TimerKind
-from holdfast.gates import arrive, merged, new_gate
+from holdfast.gates import arrive, merged, new_gate, next_arrival
 from holdfast.ports.queries import Annotation, LogLine
+from holdfast.traces import NewAnnotation
 from holdfast_adapters.memory.jobs import Jobs
 from holdfast_adapters.memory.owning import owned
 from holdfast_adapters.memory.rows import Place, RunRow, place
@@ -110,9 +110,10 @@ class Application(Jobs):
     def _arrive(self, run: RunRow, change: Change) -> tuple[Step, ...]:
         """Hand the arrivals to their gates, write what follows, and return it in that order."""
         steps: list[Step] = []
-        arrivals = deque(change.step.arrivals)
-        while arrivals:
-            arrival = arrivals.popleft()
+        arrivals = list(change.step.arrivals)
+        # A run that has closed has no gates any more, and what it tells last is that it did.
+        while arrivals and not self._closes:
+            arrival = next_arrival(arrivals, change.rules)
             rule = change.rules[arrival.gate]
             at = (rule.generation, rule.turn, rule.gate)
             gate, step = arrive(run.gates.get(at), rule, arrival)

@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from holdfast.change import (
-    Answer,
-    Fence,
-    Finish,
-    NewJob,
-    Park,
-    Requeue,
-    Supersede,
-    Suspend,
-)
+from holdfast.change import Fence, Finish, NewJob, Park, Requeue, Suspend
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageKey, StageStatus
 from holdfast.entities.wait import WaitStatus
 from holdfast.events import EventType
+from holdfast.traces import Answer, Supersede
 from holdfast_adapters.memory.rows import InstanceRow, Place, RunRow, place, slot
 from holdfast_adapters.memory.waiting import Waiting
 

@@ -7,11 +7,12 @@ from datetime import datetime
 
 import attrs
 
-from holdfast.change import Change, Committed, Duplicate, Fence, Held, Refusal, Reservation
+from holdfast.change import Change, Committed, Duplicate, Fence, Held, Refusal
 from holdfast.entities.operation import OperationRecord
 from holdfast.entities.stage import StageKey
 from holdfast.entities.wait import WaitStatus
 from holdfast.errors import LeaseLost, RunNotFound, StaleVersion
+from holdfast.traces import Reservation
 from holdfast_adapters.memory.application import Application
 from holdfast_adapters.memory.rows import RunRow, place
 from holdfast_adapters.memory.store import Store

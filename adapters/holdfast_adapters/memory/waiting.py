@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 import attrs
 
-from holdfast.change import Answer, NewMessage, NewToken, NewWait, Reservation
+from holdfast.change import NewWait
 from holdfast.entities.keyed import KeyedResult, KeyScope
 from holdfast.entities.stage import StageKey
 from holdfast.entities.wait import Message, Wait, WaitStatus
 from holdfast.events import EventType
+from holdfast.traces import Answer, NewMessage, NewToken, Reservation
 from holdfast_adapters.memory.rows import EventRow, InstanceRow, RunRow, TokenRow, WaitPlace
 from holdfast_adapters.memory.writes import Writes
 

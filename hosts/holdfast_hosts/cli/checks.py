@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -12,6 +12,7 @@ from holdfast.ports.queries import Counts
 from holdfast.ports.work import KnownWorkflow
 from holdfast_adapters.sqlite import StoreFacts, all_migrations
 from holdfast_hosts.cli.spelling import counted
+from holdfast_hosts.roster import Card, lacking
 
 #: A log above this size was not checkpointed for long: some reader holds a snapshot, or nobody writes.
 LARGE_LOG: Final = 1_000_000_000
@@ -96,7 +97,9 @@ def check_counts(counts: Counts) -> Iterator[Check]:
     """Yield what there is, and what of it waits for somebody."""
     runs = ", ".join(f"{number:,} {status.value.lower()}" for status, number in counts.runs.items()) or "none"
     yield Check(name="runs", verdict=Verdict.OK, words=runs)
-    jobs = f"{counts.ready:,} ready, {counts.leased:,} leased, {counts.suspended:,} suspended"
+    jobs = (
+        f"{counts.ready:,} ready, {counts.leased:,} leased, {counts.suspended:,} suspended, {counts.waiting:,} waiting"
+    )
     yield Check(name="jobs", verdict=Verdict.OK, words=jobs)
     yield _found(
         "leases",
@@ -113,6 +116,51 @@ def check_counts(counts: Counts) -> Iterator[Check]:
         fix="Repair the sink, then dispatch plugin.replayDLQ.",
         otherwise=Verdict.LOOK,
     )
+
+
+def check_waits(overdue: Sequence[tuple[str, str]], *, named: int) -> Check:
+    """Return whether the limits of waits are acted on; *overdue* are runs with names of waits long past theirs."""
+    if not overdue:
+        return Check(name="waits", verdict=Verdict.OK, words="none is past its limit")
+    words = ", ".join(f'"{name}" of run {run_id}' for run_id, name in overdue[:named])
+    more = " and more" if len(overdue) > named else ""
+    return Check(
+        name="waits",
+        verdict=Verdict.LOOK,
+        words=f"past the limit: {words}{more}",
+        fix="A worker ends them within seconds; start one if none runs.",
+    )
+
+
+def check_workers(
+    cards: Sequence[Card], live: Sequence[tuple[str, str, int]], *, runs: Mapping[tuple[str, str], Sequence[str]]
+) -> Check:
+    """Return whether some worker that is there has each version with live runs.
+
+    Args:
+        cards: The workers that are there.
+        live: Workflow id, version and number of live runs.
+        runs: The newest runs of each version that no worker has.
+    """
+    there = f"{counted(len(cards), 'worker')} there" if cards else "no worker there"
+    missing = lacking(live, cards)
+    if not missing:
+        every = "" if not live else "; every version that has live runs is known to one"
+        return Check(name="workers", verdict=Verdict.OK, words=f"{there}{every}")
+    words = "; ".join(
+        f"{workflow_id}@{version}, {counted(number, 'live run')}: {_some(runs.get((workflow_id, version), ()), number)}"
+        for workflow_id, version, number in missing
+    )
+    return Check(
+        name="workers",
+        verdict=Verdict.LOOK,
+        words=f"{there}; none has {words}",
+        fix="Start a worker with those versions, or cancel the runs. Functions that are called do not show here.",
+    )
+
+
+def _some(run_ids: Sequence[str], number: int) -> str:
+    return ", ".join(run_ids) + (" and more" if number > len(run_ids) else "")
 
 
 def check_versions(live: Sequence[tuple[str, str, int]], *, known: frozenset[KnownWorkflow] | None) -> Check:

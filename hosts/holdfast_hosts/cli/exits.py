@@ -24,5 +24,7 @@ class Exit(enum.IntEnum):
     SETTINGS = 6
     #: --timeout ran out while the run goes on.
     TIMEOUT = 7
+    #: The run waits, and only somebody outside can bring it on.
+    WAITING = 8
     #: Interrupted; the run goes on.
     INTERRUPTED = 130

@@ -7,9 +7,10 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from holdfast.authoring.flow import Flow
 from holdfast.authoring.registry import Registry
@@ -41,19 +42,26 @@ def load_registry(targets: Sequence[str]) -> Registry:
 
 
 def load_workflow(target: str) -> tuple[Registry, Definition]:
-    """Return the workflow that *target* names, alone in a registry; the name may be left out if there is only one.
+    """Return the workflow that *target* names; the name may be left out if there is only one.
+
+    The registry holds the others of its module as well, for they may be its children.
 
     Raises:
         DefinitionError: If it cannot be built.
         Told: If it cannot be found, or the module holds several and none is named.
     """
     module, name = _split(target)
-    registry = Registry(_wanted(_load(module), name, module=module))
+    loaded = _load(module)
+    registry = Registry(_wanted(loaded, name, module=module))
     definitions = registry.definitions()
     ids = {definition.id for definition in definitions}
     if len(ids) > 1:
         names = ", ".join(f"{module}:{one}" for one in sorted(ids))
         raise _told("E2105", f"{clean(module)} holds several workflows.", fix=f"Name one of: {names}.", exit=Exit.USAGE)
+    for beside in _workflows(loaded).values():
+        # One that cannot be built is no child of one that can.
+        with suppress(DefinitionError):
+            registry.add(beside)
     return registry, definitions[-1]
 
 
@@ -91,7 +99,15 @@ def _wanted(loaded: ModuleType, name: str | None, *, module: str) -> Sequence[Wo
 
 
 def _workflows(module: ModuleType) -> Mapping[str, Workflow]:
-    return {name: value for name, value in vars(module).items() if isinstance(value, Flow | Definition)}
+    return {name: value for name, value in vars(module).items() if _is_workflow(value)}
+
+
+def _is_workflow(value: object) -> TypeGuard[Workflow]:
+    """Return whether *value* can be run: a line is a part of a workflow and none by itself."""
+    if isinstance(value, Flow):
+        part: Flow[Any, Any] = value
+        return not part.is_line
+    return isinstance(value, Definition)
 
 
 def _id(workflow: Workflow) -> str:

@@ -34,7 +34,12 @@ MENU: Final[tuple[Entry, ...]] = (
             Entry("list", "runs_list:list_runs", "List runs, newest first."),
             Entry("show", "runs_show:show_run", "Show one run with its stages, output or failure."),
             Entry("timeline", "runs_timeline:timeline", "Tell what happened in a run, event by event."),
+            Entry("waits", "runs_waits:waits", "List what a run waits for."),
+            Entry("resume", "runs_resume:resume", "Answer what a run waits for."),
+            Entry("pause", "runs_pause:pause", "Hold a run back until it is unpaused."),
+            Entry("unpause", "runs_unpause:unpause", "Let a paused run go on."),
             Entry("cancel", "runs_cancel:cancel", "Cancel a run with everything of it that is still live."),
+            Entry("retry", "runs_retry:retry", "Let a failed run go on from where it failed."),
             Entry("rerun", "runs_rerun:rerun", "Do a finished run again from one of its stages."),
         ),
     ),
@@ -103,4 +108,4 @@ def _lines(words: tuple[str, ...], entries: tuple[Entry, ...], summary: str) -> 
     yield ""
     yield "Exit codes"
     yield "  0 done · 1 the run failed · 2 wrong usage · 3 not found · 4 refused · 5 store unreachable"
-    yield "  6 settings or schema · 7 --timeout ran out · 130 interrupted"
+    yield "  6 settings or schema · 7 --timeout ran out · 8 waits for somebody · 130 interrupted"

@@ -9,6 +9,7 @@ from holdfast.entities.definition import Definition, StageSpec
 from holdfast.entities.graph import Edge
 from holdfast.entities.run import Failure, Run
 from holdfast.entities.stage import StageInstance
+from holdfast.entities.wait import Wait
 from holdfast.events import Event
 from holdfast.ports.queries import Annotation, LogLine
 
@@ -21,6 +22,8 @@ def run_shape(run: Run) -> dict[str, Any]:
         "workflowId": run.header.workflow_id,
         "workflowVersion": run.header.workflow_version,
         "status": run.status.value,
+        "held": run.held,
+        "parentId": run.header.parent_id,
         "generation": run.generation,
         "priority": run.header.priority,
         "createdAt": instant_shape(run.created_at),
@@ -35,6 +38,7 @@ def stage_shape(stage: StageInstance) -> dict[str, Any]:
     return {
         "stageId": stage.key.stage_id,
         "generation": stage.key.generation,
+        "turn": stage.key.turn,
         "item": stage.key.item,
         "status": stage.status.value,
         "attempt": stage.attempt,
@@ -45,6 +49,7 @@ def stage_shape(stage: StageInstance) -> dict[str, Any]:
         "startedAt": instant_shape(stage.started_at),
         "finishedAt": instant_shape(stage.finished_at),
         "metrics": dict(stage.metrics),
+        "edge": stage.edge,
         "superseded": stage.superseded,
         "failure": failure_shape(stage.failure),
     }
@@ -53,13 +58,32 @@ def stage_shape(stage: StageInstance) -> dict[str, Any]:
 def event_shape(event: Event) -> dict[str, Any]:
     """Return an event as it is stored."""
     key = event.key
-    about = {} if key is None else {"stageId": key.stage_id, "generation": key.generation, "item": key.item}
+    about: dict[str, Any] = {}
+    if key is not None:
+        about = {"stageId": key.stage_id, "generation": key.generation, "turn": key.turn, "item": key.item}
     return {
         "number": event.number,
         "type": event.type.value,
         "at": instant_shape(event.at),
         **about,
         "data": dict(event.data),
+    }
+
+
+def wait_shape(wait: Wait) -> dict[str, Any]:
+    """Return a wait without its payload."""
+    return {
+        "name": wait.name,
+        "kind": wait.kind.value,
+        "status": wait.status.value,
+        "reason": wait.reason,
+        "stageId": wait.key.stage_id,
+        "generation": wait.key.generation,
+        "turn": wait.key.turn,
+        "item": wait.key.item,
+        "openedAt": instant_shape(wait.opened_at),
+        "dueAt": instant_shape(wait.due_at),
+        "actor": wait.actor,
     }
 
 

@@ -21,8 +21,11 @@ from holdfast.errors import (
     StoreUnavailable,
     Unavailable,
     UnknownStage,
+    UnknownToken,
+    UnknownWait,
     UnknownWorkflow,
     UnusableStore,
+    WaitOver,
 )
 from holdfast_hosts.cli.exits import Exit
 from holdfast_hosts.cli.problem import Problem, Told
@@ -96,6 +99,15 @@ def _unknown_stage(error: UnknownStage) -> Problem:
     )
 
 
+def _unknown_wait(error: UnknownWait) -> Problem:
+    return Problem(
+        code=error.code,
+        what=f'Workflow {error.workflow} never waits for "{error.name}".',
+        why=(f"It waits for: {', '.join(error.known) or 'nothing'}.",),
+        fix=did_you_mean(error.name, error.known),
+    )
+
+
 def _run_not_found(error: RunNotFound) -> Problem:
     return Problem(
         code=error.code, what=f'There is no run "{error.run_id}".', fix=("List the runs: holdfast runs list",)
@@ -112,7 +124,7 @@ def _mismatch(error: IdempotencyMismatch) -> Problem:
     return Problem(
         code=error.code,
         what=f"Key {error.key!r} was used before for another {error.command} request.",
-        why=("The same key must carry the same workflow, version, input, config and priority.",),
+        why=("The same key must carry the same workflow, version, input, config, priority, state and start.",),
         fix=("Use a new key for a new request.",),
     )
 
@@ -144,6 +156,7 @@ _TELLING: Final[Mapping[type[BaseException], Callable[[Any], Problem]]] = {
     PayloadTooLarge: _too_large,
     UnknownWorkflow: _unknown_workflow,
     UnknownStage: _unknown_stage,
+    UnknownWait: _unknown_wait,
     RunNotFound: _run_not_found,
     IllegalTransition: _illegal,
     IdempotencyMismatch: _mismatch,
@@ -155,11 +168,11 @@ _TELLING: Final[Mapping[type[BaseException], Callable[[Any], Problem]]] = {
 def exit_of(error: BaseException) -> Exit:
     """Return the exit code for an error that ended a command."""
     match error:
-        case RunNotFound() | ArtifactNotFound() | UnknownWorkflow() | UnknownStage():
+        case RunNotFound() | ArtifactNotFound() | UnknownWorkflow() | UnknownStage() | UnknownWait() | UnknownToken():
             return Exit.NOT_FOUND
         case UnusableStore():
             return Exit.SETTINGS
-        case IllegalTransition() | Conflict():
+        case IllegalTransition() | WaitOver() | Conflict():
             return Exit.REFUSED
         case Unavailable():
             return Exit.UNREACHABLE

@@ -1,4 +1,4 @@
-"""The tasks of a worker from one start to its stop: slots, feeder, upkeep and heartbeat, and how they end."""
+"""The tasks of a worker from one start to its stop: slots, feeder, upkeep, notice and heartbeat, and how they end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from holdfast_hosts.traces import trace_of
 from holdfast_hosts.wiring import Opened
 from holdfast_hosts.worker.alarm import Alarm
 from holdfast_hosts.worker.feeder import Feeder
+from holdfast_hosts.worker.notice import Notice
 from holdfast_hosts.worker.shift import Shift, log, wait_at_most
 from holdfast_hosts.worker.slot import Slot
 from holdfast_hosts.worker.upkeep import Upkeep
@@ -27,6 +28,7 @@ class Crew:
         self._heartbeat = Heartbeat(opened.kernel, settings=settings.heartbeat)
         self._feeder = Feeder(self.shift)
         self._upkeep = Upkeep(self.shift)
+        self._notice = Notice(self.shift)
         self._alarm = Alarm(opened, on_job=self._feeder.wake, on_news=self._tell_news, on_due=self._upkeep.on_due)
         self._slots = [
             Slot(self.shift, self._heartbeat.pulse(), free=self._feeder.free, find_other=self._feeder.find_other)
@@ -47,6 +49,7 @@ class Crew:
         self._keeping = [
             asyncio.create_task(self._upkeep.sweep()),
             asyncio.create_task(self._upkeep.deliver()),
+            asyncio.create_task(self._notice.run()),
         ]
         self._working.append(asyncio.create_task(self._feeder.run()))
         self._alarm.start()
@@ -62,6 +65,7 @@ class Crew:
         if not await self._ended(self._working, within=self._settings.drain_timeout):
             await self._cancel_work()
         await self._finish_upkeep()
+        await self._notice.withdraw()
         await self._heartbeat.stop()
 
     def abort(self) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import attrs
 
+from holdfast.change import ZERO
 from holdfast_hosts.maintenance import NONE, Bounds, Maintained, maintain
 from holdfast_hosts.worker.shift import GAP, Shift, log, wait_at_most
 
@@ -42,6 +43,9 @@ class Upkeep:
             self._due.clear()
             did = await self._pass(bounds)
             self._shift.tally.passes += 1
+            if did.timers_fired:
+                # A run whose time has come is there to be admitted, which nobody else tells.
+                self._shift.opened.scheduler.wake_in(ZERO)
             await self._foresee()
             # Even a sweep that is always woken leaves the loop to others.
             await self._shift.pause(GAP)

@@ -35,7 +35,8 @@ def check_nodes(draft: Draft, nodes: Iterable[Node], *, calls: Mapping[tuple[str
 def _check_needs(draft: Draft, node: Node) -> None:
     assert node.plan is not None, "only what is known is checked"
     needs = node.plan.options.needs
-    if not needs:
+    # What stands before a line is known where the line stands.
+    if not needs or not isinstance(draft.header, Header):
         return
     behind = draft.behind(node.id)
     seen = [one for one in draft.nodes.values() if one.id in behind and one.id != node.id and _offers(draft, one, node)]

@@ -12,7 +12,6 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from holdfast.authoring.pausing import Pausing, Steps
 from holdfast.authoring.watch import Watch
-from holdfast.change import NewAnnotation, NewLog
 from holdfast.codec import from_json, to_json
 from holdfast.entities.definition import Definition, StageSpec
 from holdfast.entities.graph import turns
@@ -23,6 +22,7 @@ from holdfast.errors import InvalidInput, OutputMissing
 from holdfast.events import EventType, NewEvent
 from holdfast.naming import check_name
 from holdfast.ports.clock import Clock
+from holdfast.traces import NewAnnotation, NewLog
 
 if TYPE_CHECKING:
     from holdfast.authoring.stage import Stage
@@ -233,7 +233,7 @@ class Context(Pausing, Generic[C]):
 
     @property
     def idempotency_key(self) -> str:
-        """A key that is equal across attempts and retries and unique to this stage instance; hand it to payment APIs."""
+        """A key that is equal across attempts and retries, unique to the stage instance; hand it to payment APIs."""
         key = self._lease.key
         turn = f":{key.turn}" if key.turn else ""
         return f"{key.run_id}:{key.stage_id}:{self._lease.origin}:{key.item}{turn}"
@@ -373,6 +373,8 @@ class Context(Pausing, Generic[C]):
             LeaseLost: If the lease is lost; the stage should not catch it.
         """
         check_name("checkpoint key", key)
+        if key.startswith("~"):
+            raise InvalidInput("checkpoint key", ['it begins with "~", as those of the kernel do'])
         under_way = self._watch.under_way
         if key in under_way:
             raise InvalidInput("checkpoint key", [f'"{key}" is in use by another call at this moment'])

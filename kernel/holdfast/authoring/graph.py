@@ -157,7 +157,7 @@ class Graph(Flow[In_contra, Out_co], Generic[In_contra, Out_co]):
         /,
         *,
         on: Literal["timeout"],
-        when: Callable[..., object] | None = None,
+        when: Callable[[Any], object] | None = None,
         priority: int | None = None,
     ) -> Graph[In_contra, Out_co]: ...
     @overload

@@ -48,7 +48,14 @@ class Steps(Protocol):
         """Return if the sleep is over, else park the stage until it is."""
         ...
 
-    async def wait_for(self, name: str, *, item: str | None, timeout: timedelta | None, reason: str) -> Any:
+    async def wait_for(
+        self,
+        name: str,
+        *,
+        item: str | None,
+        timeout: timedelta | None,  # noqa: ASYNC109 - it is durable: the store keeps it, no task
+        reason: str,
+    ) -> Any:
         """Return the payload of the wait, else park the stage until there is one."""
         ...
 
@@ -66,7 +73,7 @@ class Steps(Protocol):
 
 
 class Pausing:
-    """Sleeps, waits and children; every call is remembered under its name, so that a later attempt goes on behind it."""
+    """Sleeps, waits and children; every call is remembered under its name, and a later attempt goes on behind it."""
 
     __slots__ = ()
 
@@ -93,7 +100,7 @@ class Pausing:
         payload: type[T],
         /,
         *,
-        timeout: Span | None = None,
+        timeout: Span | None = None,  # noqa: ASYNC109 - it is durable: the store keeps it, no task
         item: str | int | None = None,
         reason: str = "",
     ) -> T:

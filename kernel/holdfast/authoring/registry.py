@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+from holdfast.authoring.classes import definition_of
 from holdfast.authoring.flow import Flow
 from holdfast.authoring.mistakes import different_definition
 from holdfast.entities.definition import Definition
@@ -22,18 +23,20 @@ class Registry:
 
     __slots__ = ("_definitions",)
 
-    def __init__(self, workflows: Iterable[Flow[Any, Any] | Definition] = ()) -> None:
+    def __init__(self, workflows: Iterable[Flow[Any, Any] | Definition | type[Any]] = ()) -> None:
         self._definitions: dict[str, dict[str, Definition]] = {}
         for one in workflows:
             self.add(one)
 
-    def add(self, workflow: Flow[Any, Any] | Definition) -> None:
+    def add(self, workflow: Flow[Any, Any] | Definition | type[Any]) -> None:
         """Register a workflow; registering the same one again changes nothing.
+
+        A class that `flow` decorates is one too, whatever a type checker takes it for.
 
         Raises:
             DefinitionError: If it cannot be built, or another one has the same id and version.
         """
-        definition = workflow.definition() if isinstance(workflow, Flow) else workflow
+        definition = workflow if isinstance(workflow, Definition) else definition_of(workflow)
         versions = self._definitions.setdefault(definition.id, {})
         if versions.setdefault(definition.version, definition) is not definition:
             raise different_definition(definition)

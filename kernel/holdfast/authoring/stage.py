@@ -16,6 +16,7 @@ from holdfast.authoring.context import Context
 from holdfast.authoring.fit import fits
 from holdfast.authoring.mistakes import Subject
 from holdfast.authoring.options import Options, checked_key, checked_name, checked_retry, checked_span, read_options
+from holdfast.authoring.results import Fail, Ok, Wait
 from holdfast.authoring.signature import (
     Declared,
     Signature,
@@ -240,38 +241,68 @@ class SyncStageWithoutInput(FunctionStage[object, P, Out_co], Generic[P, Out_co]
 AsyncFunction = Callable[Concatenate[In, P], Coroutine[Any, Any, Out]]
 SyncFunction = Callable[Concatenate[In, P], Out]
 AsyncMaker = Callable[[], Coroutine[Any, Any, Out]]
+SyncMaker = Callable[[], Out]
 AsyncInContext = Callable[[Ctx], Coroutine[Any, Any, Out]]
+SyncInContext = Callable[[Ctx], Out]
+
+
+#: What a function may return instead of its plain output; the type variable is that of the output.
+Told = Ok[Out] | Fail | Wait
 
 
 class StageDecorator(Protocol):
     """What `stage` with options returns: it makes a stage of a function."""
 
     @overload
+    def __call__(self, function: AsyncInContext[Ctx, Told[Out]], /) -> AsyncStageWithoutInput[[Ctx], Out]: ...  # type: ignore[overload-overlap]  # first match
+    @overload
     def __call__(self, function: AsyncInContext[Ctx, Out], /) -> AsyncStageWithoutInput[[Ctx], Out]: ...  # type: ignore[overload-overlap]  # first match
     @overload
-    def __call__(self, function: Callable[[Ctx], Out], /) -> SyncStageWithoutInput[[Ctx], Out]: ...
+    def __call__(self, function: SyncInContext[Ctx, Told[Out]], /) -> SyncStageWithoutInput[[Ctx], Out]: ...  # type: ignore[overload-overlap]  # first match
+    @overload
+    def __call__(self, function: SyncInContext[Ctx, Out], /) -> SyncStageWithoutInput[[Ctx], Out]: ...
+    @overload
+    def __call__(self, function: AsyncFunction[In, P, Told[Out]], /) -> AsyncStage[In, P, Out]: ...  # type: ignore[overload-overlap]  # first match
     @overload
     def __call__(self, function: AsyncFunction[In, P, Out], /) -> AsyncStage[In, P, Out]: ...  # type: ignore[overload-overlap]  # first match
     @overload
+    def __call__(self, function: SyncFunction[In, P, Told[Out]], /) -> SyncStage[In, P, Out]: ...
+    @overload
     def __call__(self, function: SyncFunction[In, P, Out], /) -> SyncStage[In, P, Out]: ...
+    @overload
+    def __call__(self, function: AsyncMaker[Told[Out]], /) -> AsyncStageWithoutInput[[], Out]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]  # first match
     @overload
     def __call__(self, function: AsyncMaker[Out], /) -> AsyncStageWithoutInput[[], Out]: ...  # type: ignore[overload-overlap]  # first match
     @overload
-    def __call__(self, function: Callable[[], Out], /) -> SyncStageWithoutInput[[], Out]: ...
+    def __call__(self, function: SyncMaker[Told[Out]], /) -> SyncStageWithoutInput[[], Out]: ...
+    @overload
+    def __call__(self, function: SyncMaker[Out], /) -> SyncStageWithoutInput[[], Out]: ...
 
 
+@overload
+def stage(function: AsyncInContext[Ctx, Told[Out]], /) -> AsyncStageWithoutInput[[Ctx], Out]: ...  # type: ignore[overload-overlap]  # first match
 @overload
 def stage(function: AsyncInContext[Ctx, Out], /) -> AsyncStageWithoutInput[[Ctx], Out]: ...  # type: ignore[overload-overlap]  # first match
 @overload
-def stage(function: Callable[[Ctx], Out], /) -> SyncStageWithoutInput[[Ctx], Out]: ...
+def stage(function: SyncInContext[Ctx, Told[Out]], /) -> SyncStageWithoutInput[[Ctx], Out]: ...  # type: ignore[overload-overlap]  # first match
+@overload
+def stage(function: SyncInContext[Ctx, Out], /) -> SyncStageWithoutInput[[Ctx], Out]: ...
+@overload
+def stage(function: AsyncFunction[In, P, Told[Out]], /) -> AsyncStage[In, P, Out]: ...  # type: ignore[overload-overlap]  # first match
 @overload
 def stage(function: AsyncFunction[In, P, Out], /) -> AsyncStage[In, P, Out]: ...  # type: ignore[overload-overlap]  # first match
 @overload
+def stage(function: SyncFunction[In, P, Told[Out]], /) -> SyncStage[In, P, Out]: ...
+@overload
 def stage(function: SyncFunction[In, P, Out], /) -> SyncStage[In, P, Out]: ...
+@overload
+def stage(function: AsyncMaker[Told[Out]], /) -> AsyncStageWithoutInput[[], Out]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]  # first match
 @overload
 def stage(function: AsyncMaker[Out], /) -> AsyncStageWithoutInput[[], Out]: ...  # type: ignore[overload-overlap]  # first match
 @overload
-def stage(function: Callable[[], Out], /) -> SyncStageWithoutInput[[], Out]: ...
+def stage(function: SyncMaker[Told[Out]], /) -> SyncStageWithoutInput[[], Out]: ...
+@overload
+def stage(function: SyncMaker[Out], /) -> SyncStageWithoutInput[[], Out]: ...
 @overload
 def stage(
     *,

@@ -54,7 +54,7 @@ class Values:
         if node.shape is Shape.ITEM:
             assert node.within is not None, "items are those of a map"
             return item_of(self.arriving(self._draft.nodes[node.within]))
-        each = [one.annotation for one in self.givers(node)]
+        each = [self._given(source, node) for source in self._sources(node)]
         if node.shape is Shape.TUPLE:
             return tuple_of([or_none(one) for one in each] if node.join != ALL else each)
         if node.shape is Shape.NAMED:
@@ -63,26 +63,30 @@ class Values:
 
     def givers(self, node: Node) -> list[Endpoint]:
         """Return who gives what arrives at *node*, each with the type that it gives."""
-        found = [self._endpoint(source, node) for source in node.sources]
-        if node.is_entry:
-            subject = self._draft.header.subject
-            name = f"the input of {subject.name}"
-            found.append(
-                Endpoint(name=name, verb="is", annotation=self._draft.header.input, source=self._draft.header.call)
-            )
-        return found
+        return [one for source in self._sources(node) for one in self._endpoints(source, node)]
 
-    def _endpoint(self, source: str, taker: Node) -> Endpoint:
+    def _sources(self, node: Node) -> tuple[str, ...]:
+        return (*node.sources, START) if node.is_entry else node.sources
+
+    def _endpoints(self, source: str, taker: Node) -> list[Endpoint]:
+        """Return *source* as errors call it: what only hands on is not spoken of."""
+        header = self._draft.header
+        if source == START:
+            name = f"the input of {header.subject.name}"
+            return [Endpoint(name=name, verb="is", annotation=header.input, source=header.call)]
         node = self._draft.nodes[source]
+        if node.act is Act.PASS and node.shape is Shape.ONE:
+            return self.givers(node)
+        name, verb, place, annotation = f'"{source}"', "gives", node.call, self.leaving(source)
         if source in taker.expired:
-            return Endpoint(
-                name=f'"{source}" without an answer', verb="gives", annotation=self.arriving(node), source=node.call
-            )
-        if node.act is Act.BODY:
-            place = node.call if node.plan is None else node.plan.source
-            return Endpoint(name=f'"{source}"', verb="returns", annotation=self.leaving(source), source=place)
-        name = f'the map of "{node.sources[0]}"' if node.act is Act.COLLECT else f'"{source}"'
-        return Endpoint(name=name, verb="gives", annotation=self.leaving(source), source=node.call)
+            name, annotation = f'"{source}" without an answer', self.arriving(node)
+        elif node.act is Act.BODY:
+            verb, place = "returns", node.call if node.plan is None else node.plan.source
+        elif node.act is Act.COLLECT:
+            name = f'the map of "{node.sources[0]}"'
+        elif node.act is Act.PASS and node.shape is Shape.TUPLE:
+            name, verb = " and ".join(one.name for one in self.givers(node)), "give"
+        return [Endpoint(name=name, verb=verb, annotation=annotation, source=place)]
 
     def check(self, node: Node) -> None:
         """Check that what arrives at *node* fits what it takes.
@@ -121,15 +125,17 @@ class Values:
         Raises:
             DefinitionError: If it does not.
         """
-        givers = self.givers(node)
         if node.shape is Shape.TUPLE:
             if not fits(self.arriving(node), taken.annotation):
-                raise mistakes.cannot_follow(givers, taken, call=call)
+                raise mistakes.cannot_follow(self.givers(node), taken, call=call)
             return
-        sources = [*node.sources, START] if node.is_entry else node.sources
-        for source, one in zip(sources, givers, strict=True):
-            if not fits(one.annotation, taken.annotation):
-                raise mistakes.cannot_follow([one], taken, call=self._calls.get((source, node.id), call))
+        for source in self._sources(node):
+            for one in self._endpoints(source, node):
+                if not fits(one.annotation, taken.annotation):
+                    raise mistakes.cannot_follow([one], taken, call=self._calls.get((source, node.id), call))
+
+    def _given(self, source: str, taker: Node) -> Any:
+        return self.arriving(self._draft.nodes[source]) if source in taker.expired else self.leaving(source)
 
 
 def tuple_of(annotations: Sequence[Any]) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, TypeVar
 
-from holdfast.change import NewAnnotation, NewLog, NewWait
+from holdfast.change import NewWait
 from holdfast.entities.payload import Artifact
 from holdfast.events import NewEvent
+from holdfast.traces import NewAnnotation, NewLog
 
 T = TypeVar("T")
 

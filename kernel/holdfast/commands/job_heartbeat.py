@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import attrs
 
-from holdfast.change import Change, Fence, NewLog, Step
+from holdfast.change import Change, Fence, Step
 from holdfast.command import IN_PROCESS, Command, Ports
 from holdfast.events import NewEvent
 from holdfast.ports.work import LeaseRef
+from holdfast.traces import NewLog
 
 
 @attrs.frozen(kw_only=True)

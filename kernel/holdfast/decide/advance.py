@@ -87,9 +87,13 @@ def split(
     return attrs.evolve(change, rules=routing.rules)
 
 
-def stranded(lease: Lease, *, output: Payload, failure: Failure, left: Left = NOTHING_LEFT) -> Change:
+def stranded(
+    lease: Lease, *, output: Payload, failure: Failure, left: Left = NOTHING_LEFT, cached: bool = False
+) -> Change:
     """Return the change-set that keeps the output of a stage without an edge to take, and fails the run."""
-    data = {"attempt": lease.attempt, "edge": "", "because": failure.message}
+    data: dict[str, Any] = {"attempt": lease.attempt, "edge": "", "because": failure.message}
+    if cached:
+        data["cached"] = True
     told = NewEvent(type=EventType.STAGE_COMPLETED, key=lease.key, data=data)
     return outcome(
         lease,

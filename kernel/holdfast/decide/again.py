@@ -6,11 +6,11 @@ the new generation hear of everything that was resolved before. What is done aga
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import attrs
 
-from holdfast.change import Change, Require, Resolution, RunPatch, Supersede
+from holdfast.change import Change, Require, Resolution, RunPatch
 from holdfast.decide.admit import deadline
 from holdfast.decide.ending import undoing
 from holdfast.decide.route import Place, Routing
@@ -21,6 +21,7 @@ from holdfast.entities.snapshot import RunSnapshot
 from holdfast.entities.stage import StageInstance, StageStatus
 from holdfast.errors import IllegalTransition, UnknownStage
 from holdfast.events import EventType, NewEvent
+from holdfast.traces import Supersede
 
 #: A stage in a turn.
 At = tuple[str, int]
@@ -44,34 +45,40 @@ def rerun(snapshot: RunSnapshot, *, definition: Definition, stage_id: str) -> Ag
         IllegalTransition: If the run has not ended, or a stage before *stage_id* never completed or was undone.
     """
     run = snapshot.run
-    if stage_id not in definition.stages or stage_id == UNDO:
+    if stage_id not in definition.stages or "~" in stage_id:
         raise UnknownStage(stage_id, workflow_id=definition.id, known=_shown(definition.stages))
     if run.status not in TERMINAL_RUN:
         raise IllegalTransition(
             f"Run {run.id}", source=run.status.value, target="rerun", hint="Cancel it first, or wait until it ends."
         )
-    begin = definition.stages[stage_id].within or stage_id
+    begin = _beginning(stage_id, definition)
     newest = newest_of(snapshot.stages)
-    turn = max((one.key.turn for one in newest if one.key.stage_id == begin), default=0)
+    # A turn that it was skipped in is not one that it was done in.
+    begun = (one for one in newest if one.key.stage_id == begin and one.status is not StageStatus.SKIPPED)
+    turn = max((one.key.turn for one in begun), default=0)
     graph = definition.graph
     kept = {
         (one.key.stage_id, one.key.turn): one
         for one in newest
-        if one.status in _DONE
-        and one.edge != ""
-        and graph.precedes(one.key.stage_id, one.key.turn, of=begin, of_turn=turn)
+        if _stands(one, definition) and graph.precedes(one.key.stage_id, one.key.turn, of=begin, of_turn=turn)
     }
     _require_not_undone(kept.values(), newest=newest, snapshot=snapshot, definition=definition, asked=stage_id)
-    _require_led_to(begin, turn, snapshot=snapshot, definition=definition, kept=kept, asked=stage_id)
-    again = tuple(one for one in definition.stages if one != UNDO and not _is_all_kept(one, newest, kept))
+    again = tuple(
+        spec.id
+        for spec in definition.stages.values()
+        if spec.id != UNDO and not _is_all_kept(spec.within or spec.id, newest, kept)
+    )
     generation = run.generation + 1
     gone = (*again, UNDO) if UNDO in definition.stages else again
     supersede = tuple(Supersede(stage_id=one, from_turn=_first_again(one, kept)) for one in gone)
     told = {"fromStage": stage_id, "generation": generation, "stages": _shown(again)}
+    routing = follow(kept.values(), snapshot=snapshot, definition=definition, generation=generation)
+    if not any((job.key.stage_id, job.key.turn) == (begin, turn) for job in routing.settled().jobs):
+        raise _not_led_to(begin, turn, snapshot=snapshot, definition=definition, kept=kept, asked=stage_id)
     return _opened(
         snapshot,
         definition,
-        routing=follow(kept.values(), snapshot=snapshot, definition=definition, generation=generation),
+        routing=routing,
         supersede=supersede,
         told=NewEvent(type=EventType.RUN_RERUN, data=told),
         again=again,
@@ -132,6 +139,7 @@ def follow(
         spec = definition.stages.get(one.key.stage_id)
         if spec is None or spec.within is not None:
             continue
+        routing.shut(one.key.stage_id, turn=one.key.turn)
         place = Place(stage_id=one.key.stage_id, turn=one.key.turn, depth=one.depth)
         if one.status is StageStatus.COMPLETED and spec.act is not Act.SPLIT:
             edge = _edge_behind(one, definition)
@@ -164,25 +172,56 @@ def _edge_behind(one: StageInstance, definition: Definition) -> Edge | None:
 
 def _kept_by_retry(newest: list[StageInstance], *, definition: Definition) -> dict[At, StageInstance]:
     graph = definition.graph
-    done = {(one.key.stage_id, one.key.turn): one for one in newest if one.status in _DONE and one.edge != ""}
-    roots = [one.key for one in newest if one.status not in _DONE or one.edge == ""]
+    done = {(one.key.stage_id, one.key.turn) for one in newest if one.status in _DONE and one.edge != ""}
+
+    def collected(one: StageInstance) -> bool | None:
+        """Return whether the map that the instance belongs to came to its end; None outside of maps."""
+        spec = definition.stages.get(one.key.stage_id)
+        mapped = None if spec is None else definition.stages[spec.within or spec.id].mapped
+        return None if mapped is None else (mapped.collect, one.key.turn) in done
+
+    joined = {(one.key.stage_id, one.key.turn) for one in newest if one.status is StageStatus.COMPLETED}
+    tolerated = _tolerated(newest, joined=joined, definition=definition)
+    redone = (
+        one
+        for one in newest
+        if (one.status not in _DONE or one.edge == "")
+        and not collected(one)
+        and (one.key.stage_id, one.key.turn) not in tolerated
+    )
+    roots = [one.key for one in redone if one.key.stage_id in definition.stages]
 
     def stays(one: StageInstance) -> bool:
         stage_id, turn = one.key.stage_id, one.key.turn
-        spec = definition.stages.get(stage_id)
-        if spec is None:
-            return False
-        split = spec.within or (stage_id if spec.mapped is not None else None)
-        if split is not None:
+        whole = collected(one)
+        if whole is not None:
             # A map is kept as a whole or done again; its completed items are then taken as they are.
-            mapped = definition.stages[split].mapped
-            return mapped is not None and (mapped.collect, turn) in done
+            return whole
+        if (stage_id, turn) not in done or stage_id not in definition.stages:
+            return False
         if one.status is StageStatus.COMPLETED:
             return True
         # What was skipped because of a failure may be taken now.
         return not any(graph.precedes(root.stage_id, root.turn, of=stage_id, of_turn=turn) for root in roots)
 
-    return {at: one for at, one in done.items() if stays(one)}
+    return {**{(one.key.stage_id, one.key.turn): one for one in newest if stays(one)}, **tolerated}
+
+
+def _tolerated(
+    newest: Iterable[StageInstance], *, joined: Container[At], definition: Definition
+) -> dict[At, StageInstance]:
+    """Return the FAILED instances outside of maps that the *joined* joins went on without."""
+    graph = definition.graph
+    found: dict[At, StageInstance] = {}
+    for one in newest:
+        stage_id, turn = one.key.stage_id, one.key.turn
+        spec = definition.stages.get(stage_id)
+        if one.status is not StageStatus.FAILED or spec is None or spec.within is not None:
+            continue
+        joins = definition.absorbers(stage_id)
+        if joins and all((join, graph.at(join, of=stage_id, turn=turn)) in joined for join in joins):
+            found[stage_id, turn] = one
+    return found
 
 
 def _undo_again(snapshot: RunSnapshot, undo: StageInstance, *, generation: int, first: Failure | None) -> Again:
@@ -249,7 +288,22 @@ def _require_not_undone(
         raise IllegalTransition(f"Run {run.id}", source=run.status.value, target=f'rerun from "{asked}"', hint=hint)
 
 
-def _require_led_to(
+def _beginning(stage_id: str, definition: Definition) -> str:
+    """Return where what is done again begins: a map is done again as a whole."""
+    spec = definition.stages[stage_id]
+    if spec.act is Act.COLLECT:
+        spec = definition.stages[spec.sources[0]]
+    return spec.within or spec.id
+
+
+def _stands(one: StageInstance, definition: Definition) -> bool:
+    """Return whether the instance has come to an end that what follows can build on."""
+    if one.status is StageStatus.FAILED:
+        return definition.absorbs(one.key.stage_id)
+    return one.status in _DONE and one.edge != ""
+
+
+def _not_led_to(
     begin: str,
     turn: int,
     *,
@@ -257,29 +311,25 @@ def _require_led_to(
     definition: Definition,
     kept: Mapping[At, StageInstance],
     asked: str,
-) -> None:
+) -> IllegalTransition:
     graph = definition.graph
-    # What leads to the stage within its turn has to be done; stages of earlier turns are there anyway.
-    before = [one for one in definition.stages if begin in graph.reach[one]]
-    within = [one for one in before if definition.stages[one].within is None]
-    missing = [one for one in within if (one, graph.at(one, of=begin, turn=turn)) not in kept]
-    missing = [one for one in missing if not any(at[0] == one for at in kept)]
+    before = [one for one in definition.stages if begin in graph.reach[one] and definition.stages[one].within is None]
+    missing = _shown(one for one in before if (one, graph.at(one, of=begin, turn=turn)) not in kept)
     skipped = any(
         one.key.stage_id == begin and one.status is StageStatus.SKIPPED and one.key.turn == turn
         for one in newest_of(snapshot.stages)
     )
-    if missing or skipped:
-        hint = (
-            f"Stages before it never completed: {', '.join(_shown(missing))}. Rerun from one of them."
-            if missing
-            else "It was skipped. Rerun from the stage whose edges decide about it."
-        )
-        raise IllegalTransition(
-            f"Run {snapshot.run.id}",
-            source=snapshot.run.status.value,
-            target=f'rerun from "{asked}"',
-            hint=hint,
-        )
+    hint = (
+        "It was skipped. Rerun from the stage whose edges decide about it."
+        if skipped or not missing
+        else f"Stages before it never completed: {', '.join(missing)}. Rerun from one of them."
+    )
+    return IllegalTransition(
+        f"Run {snapshot.run.id}",
+        source=snapshot.run.status.value,
+        target=f'rerun from "{asked}"',
+        hint=hint,
+    )
 
 
 def _is_all_kept(stage_id: str, newest: list[StageInstance], kept: Mapping[At, StageInstance]) -> bool:

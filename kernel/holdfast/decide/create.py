@@ -8,10 +8,11 @@ from typing import Any
 
 import attrs
 
-from holdfast.change import ZERO, Change, NewAnnotation, NewRun, NewTimer, Step
+from holdfast.change import ZERO, Change, NewRun, NewTimer, Step
 from holdfast.entities.run import RunHeader
 from holdfast.entities.timer import PARENT, START, TimerKind
 from holdfast.events import EventType, NewEvent
+from holdfast.traces import NewAnnotation
 
 
 @attrs.frozen(kw_only=True)

@@ -55,7 +55,8 @@ def fail(lease: Lease, *, failure: Failure, definition: Definition, left: Left =
         step = failing(failure, header=header, generation=key.generation, before=before)
         return outcome(lease, settle=settle, left=left, step=step)
     routing = Routing(definition, lease.run, generation=key.generation)
-    routing.leave(place_of(lease), Resolution.FAILED)
+    is_item = definition.stages[key.stage_id].within is not None
+    routing.leave(place_of(lease), Resolution.FAILED, origin=lease.origin if is_item else None)
     change = outcome(lease, settle=settle, left=left, step=routing.parts.step(before=before))
     return attrs.evolve(change, rules=routing.rules)
 

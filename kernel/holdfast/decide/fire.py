@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from holdfast.change import Answer, Change, NewMessage, Require, RunPatch, Step
+from holdfast.change import Change, Require, RunPatch, Step
 from holdfast.decide.cancel import cancel
 from holdfast.decide.ending import failing
 from holdfast.entities.payload import Payload
@@ -13,6 +13,7 @@ from holdfast.entities.stage import StageKey
 from holdfast.entities.timer import Timer
 from holdfast.entities.wait import Wait, WaitStatus
 from holdfast.events import EventType, NewEvent
+from holdfast.traces import Answer, NewMessage
 
 
 def drop(timer: Timer) -> Change:

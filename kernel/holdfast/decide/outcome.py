@@ -7,21 +7,11 @@ from typing import Final
 
 import attrs
 
-from holdfast.change import (
-    NOTHING,
-    Change,
-    Fence,
-    Finish,
-    NewAnnotation,
-    NewLog,
-    Park,
-    Requeue,
-    Step,
-    Suspend,
-)
+from holdfast.change import NOTHING, Change, Fence, Finish, Park, Requeue, Step, Suspend
 from holdfast.entities.payload import Artifact
 from holdfast.entities.stage import Lease
 from holdfast.events import NewEvent
+from holdfast.traces import NewAnnotation, NewLog
 
 
 @attrs.frozen(kw_only=True)

@@ -8,15 +8,16 @@ from typing import Any
 
 import attrs
 
-from holdfast.change import Answer, Change, NewMessage, NewWait, Park, Requeue, Require, Step
+from holdfast.change import Change, NewWait, Park, Requeue, Require, Step
+from holdfast.decide.opening import opening
 from holdfast.decide.outcome import NOTHING_LEFT, Left, outcome
-from holdfast.decide.route import opening
 from holdfast.entities.keyed import KeyedResult
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import FORWARD_RUN, RunStatus
 from holdfast.entities.stage import Lease
 from holdfast.entities.wait import Wait, WaitStatus, limit_timer
 from holdfast.events import EventType, NewEvent
+from holdfast.traces import Answer, NewMessage
 
 
 def park(

@@ -26,14 +26,14 @@ from holdfast.change import (
     Step,
 )
 from holdfast.decide.ending import failing
+from holdfast.decide.opening import opening
 from holdfast.entities.definition import Act, Definition, StageSpec
 from holdfast.entities.graph import END, START, Edge, Way
 from holdfast.entities.run import Failure, RunHeader, RunStatus
 from holdfast.entities.stage import StageKey
-from holdfast.entities.timer import TimerKind
-from holdfast.entities.wait import WaitKind, limit_timer
+from holdfast.entities.wait import WaitKind
 from holdfast.events import EventType, NewEvent
-from holdfast.gates import GateState, arrive
+from holdfast.gates import GateState, arrive, new_gate, next_arrival
 
 
 @attrs.frozen(kw_only=True)
@@ -125,9 +125,10 @@ class Routing:
             origin: That of the source, when it is inherited: within a map.
         """
         self._inherited = self._generation if origin is None else origin
+        # What is passed by comes first: the end of the run, if the edge leads there, is the last that is told.
+        self._pass_by(edge, place)
         for target in edge.targets:
             self._resolve(self.parts, Way(edge=edge, target=target), place, resolution=Resolution.TAKEN)
-        self._pass_by(edge, place)
 
     def split(self, spec: StageSpec, place: Place, *, items: int, origin: int) -> None:
         """Begin the map that *spec* splits: its first items become live, or its end when there are none."""
@@ -149,28 +150,49 @@ class Routing:
             at = attrs.evolve(place, stage_id=mapped.body[0], item=item, depth=place.depth + 1)
             self._start(self.parts, at, via=(spec.id,))
 
-    def leave(self, place: Place, resolution: Resolution) -> None:
-        """Resolve every edge that leads away from a stage that will never take one."""
+    def shut(self, stage_id: str, *, turn: int) -> None:
+        """Make the gate before a stage that is kept, so that what is done again before it opens it no second time."""
+        if self._graph.arity[stage_id] > 1:
+            gate = NewGate(gate=stage_id, generation=self._generation, turn=turn, arity=0)
+            self.parts.gates.append(gate)
+
+    def leave(self, place: Place, resolution: Resolution, *, origin: int | None = None) -> None:
+        """Resolve every edge that leads away from a stage that will never take one; *origin* is as in `take`."""
+        self._inherited = self._generation if origin is None else origin
         self._behind(self.parts, place, resolution)
 
     def _pass_by(self, edge: Edge, place: Place) -> None:
-        left = self._graph.leaves(Way(edge=edge, target=edge.targets[0]))
-        if left is not None:
-            for way in self._graph.loops[left].exits:
-                if way.edge is not edge:
-                    turn = self._graph.at(way.edge.source, of=place.stage_id, turn=place.turn)
-                    at = attrs.evolve(place, stage_id=way.edge.source, turn=turn)
-                    self._resolve(self.parts, way, at, resolution=Resolution.SKIPPED)
-        for other in self._graph.outgoing[place.stage_id]:
-            if other is edge:
+        graph = self._graph
+        inside = graph.nests.get(edge.targets[0], ())
+        for head in graph.nests[place.stage_id]:
+            if head not in inside:
+                self._pass_exits(self.parts, head, place, resolution=Resolution.SKIPPED, taken=edge)
+        for other in graph.outgoing[place.stage_id]:
+            if other is not edge:
+                self._pass_onward(self.parts, other, place, resolution=Resolution.SKIPPED)
+
+    def _pass_exits(
+        self, parts: Parts, head: str, place: Place, *, resolution: Resolution, taken: Edge | None = None
+    ) -> None:
+        """Resolve the ways out of a loop that leave no loop around it, but for the one that is *taken*."""
+        graph = self._graph
+        for way in graph.loops[head].exits:
+            if way.edge is taken or graph.is_back(way) or graph.leaves(way) != head:
                 continue
-            for target in other.targets:
-                way = Way(edge=other, target=target)
-                if not self._graph.is_back(way) and self._graph.leaves(way) is None:
-                    self._resolve(self.parts, way, place, resolution=Resolution.SKIPPED)
+            turn = graph.at(way.edge.source, of=place.stage_id, turn=place.turn)
+            self._resolve(parts, way, attrs.evolve(place, stage_id=way.edge.source, turn=turn), resolution=resolution)
+
+    def _pass_onward(self, parts: Parts, edge: Edge, place: Place, *, resolution: Resolution) -> None:
+        """Resolve those ways of an edge that lead on within the turn."""
+        for target in edge.targets:
+            way = Way(edge=edge, target=target)
+            if not self._graph.is_back(way) and self._graph.leaves(way) is None:
+                self._resolve(parts, way, place, resolution=resolution)
 
     def _resolve(self, parts: Parts, way: Way, place: Place, *, resolution: Resolution) -> None:
-        """Tell the target of *way* how it was resolved."""
+        """Tell the target of *way* how it was resolved; nobody is told once the run has ended."""
+        if parts.run is not None:
+            return
         target, graph = way.target, self._graph
         turn = graph.turn(way, turn=place.turn)
         if (target, turn) in self._kept:
@@ -299,33 +321,28 @@ class Routing:
             failure = Failure(code="NO_END", message="No path through the workflow reached its end.")
             self._failed(parts, failure)
             return
-        keys = [self._key(at)]
-        spec = self._definition.stages[at.stage_id]
-        if spec.mapped is not None:
-            keys += [self._key(attrs.evolve(at, stage_id=stage_id)) for stage_id in spec.mapped.body]
-        for key in keys:
-            parts.skips.append(key)
-            parts.events.append(NewEvent(type=EventType.STAGE_SKIPPED, key=key))
+        self._note_skip(parts, at)
         self._behind(parts, at, resolution)
+
+    def _note_skip(self, parts: Parts, at: Place) -> None:
+        key = self._key(at)
+        parts.skips.append(key)
+        parts.events.append(NewEvent(type=EventType.STAGE_SKIPPED, key=key))
 
     def _behind(self, parts: Parts, at: Place, resolution: Resolution) -> None:
         graph, spec = self._graph, self._definition.stages[at.stage_id]
         if spec.mapped is not None:
             if (spec.mapped.collect, at.turn) in self._kept:
                 return
-            # Nothing was split, so the end of the map is skipped with it, not counted.
+            # Nothing was split, so all of the map is skipped with it, and its end does not count.
+            for stage_id in spec.mapped.body:
+                self._note_skip(parts, attrs.evolve(at, stage_id=stage_id))
             self._skip(parts, attrs.evolve(at, stage_id=spec.mapped.collect), resolution)
             return
         if at.stage_id in graph.loops:
-            for way in graph.loops[at.stage_id].exits:
-                turn = graph.at(way.edge.source, of=at.stage_id, turn=at.turn)
-                self._resolve(parts, way, attrs.evolve(at, stage_id=way.edge.source, turn=turn), resolution=resolution)
-            return
+            self._pass_exits(parts, at.stage_id, at, resolution=resolution)
         for edge in graph.outgoing[at.stage_id]:
-            for target in edge.targets:
-                way = Way(edge=edge, target=target)
-                if not graph.is_back(way) and graph.leaves(way) is None:
-                    self._resolve(parts, way, at, resolution=resolution)
+            self._pass_onward(parts, edge, at, resolution=resolution)
 
     def _fail(self, parts: Parts, at: Place) -> None:
         named = "The end of the run" if at.stage_id == END else f'"{at.stage_id}"'
@@ -358,36 +375,22 @@ class Routing:
 
     def settled(self) -> Step:
         """Return everything as one step, its arrivals applied as if no gate had heard of anything before."""
-        states: dict[str, GateState] = {}
-        pending = list(self.parts.arrivals)
-        whole = attrs.evolve(self.parts, arrivals=[])
-        while pending:
-            arrival = pending.pop(0)
-            states[arrival.gate], step = arrive(states.get(arrival.gate), self.rules[arrival.gate], arrival)
+        parts = self.parts
+        states: dict[tuple[str, int], GateState] = {(one.gate, one.turn): new_gate(one) for one in parts.gates}
+        whole = attrs.evolve(
+            parts, jobs=[*parts.jobs], skips=[*parts.skips], timers=[*parts.timers], events=[*parts.events], arrivals=[]
+        )
+        pending = list(parts.arrivals)
+        while pending and whole.run is None:
+            arrival = next_arrival(pending, self.rules)
+            rule = self.rules[arrival.gate]
+            at = rule.gate, rule.turn
+            states[at], step = arrive(states.get(at), rule, arrival)
             if step is not None:
-                whole.run = step.run or whole.run
+                whole.run = step.run
                 whole.jobs.extend(step.jobs)
                 whole.skips.extend(step.skips)
                 whole.timers.extend(step.timers)
                 whole.events.extend(step.events)
                 pending.extend(step.arrivals)
         return whole.step()
-
-
-def opening(key: StageKey, waits: tuple[NewWait, ...]) -> tuple[list[NewTimer], NewEvent]:
-    """Return the timers that limit the waits of a stage instance, and the event that tells of them."""
-    timers = [
-        NewTimer(id=limit_timer(key, wait.name), kind=TimerKind.WAIT_LIMIT, delay=wait.timeout)
-        for wait in waits
-        if wait.timeout is not None
-    ]
-    told = [
-        {
-            "name": wait.name,
-            "kind": wait.kind.value,
-            **({} if wait.timeout is None else {"limitSeconds": wait.timeout.total_seconds()}),
-            **({"reason": wait.reason} if wait.reason else {}),
-        }
-        for wait in waits
-    ]
-    return timers, NewEvent(type=EventType.STAGE_WAITING, key=key, data={"waits": told})

@@ -288,21 +288,31 @@ class Definition:
 
     def absorbs(self, stage_id: str) -> bool:
         """Return whether the failure of the stage is left to a join or a map that may tolerate it."""
+        return bool(self.absorbers(stage_id))
+
+    def absorbers(self, stage_id: str) -> frozenset[str]:
+        """Return the joins, or the end of the map, that the failure of the stage is left to; none if it is not."""
         spec = self.stages[stage_id]
         if spec.within is not None:
             mapped = self.stages[spec.within].mapped
-            return mapped is not None and bool(mapped.tolerate)
+            return frozenset() if mapped is None or not mapped.tolerate else frozenset({mapped.collect})
+        if spec.mapped is not None:
+            return self.absorbers(spec.mapped.collect)
         graph = self.graph
+        found: set[str] = set()
         ahead = [Way(edge=edge, target=t) for edge in graph.outgoing[stage_id] for t in edge.targets]
         seen: set[str] = set()
         while ahead:
             way = ahead.pop()
             if way.target == END or graph.is_back(way) or graph.leaves(way) is not None:
-                return False
-            if self.stages[way.target].join.tolerate or way.target in seen:
+                return frozenset()
+            if self.stages[way.target].join.tolerate:
+                found.add(way.target)
+                continue
+            if way.target in seen:
                 continue
             if graph.arity[way.target] > 1:
-                return False
+                return frozenset()
             seen.add(way.target)
             ahead += [Way(edge=edge, target=t) for edge in graph.outgoing[way.target] for t in edge.targets]
-        return True
+        return frozenset(found)

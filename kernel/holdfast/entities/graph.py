@@ -145,7 +145,9 @@ class Graph:
         while shared < min(len(nest), len(inside)) and nest[shared] == inside[shared]:
             shared += 1
         mine, others = _digits(turn, len(nest))[:shared], _digits(of_turn, len(inside))[:shared]
-        return mine < others or (mine == others and of in self.reach[stage_id])
+        # From within a loop that is not around the other stage, a later turn of it may lead there.
+        starts = (stage_id, *nest[shared:])
+        return mine < others or (mine == others and any(of in self.reach[one] for one in starts))
 
 
 def turns(turn: int, *, depth: int) -> tuple[int, ...]:

@@ -34,8 +34,9 @@ class Journal(Protocol):
         records become invisible; with *completed* the RESOLVED and EXPIRED waits of its stages become CLOSED); each
         answer ends its wait, and the WAITING job it belongs to becomes READY and due; messages and tokens are kept;
         *patch* is merged into the run's state by `holdfast.gates.merged`; *step* applies (events, skips, gates,
-        items, jobs, timers, run move); then arrivals are handed to `holdfast.gates.arrive` one after the other, and
-        the step that follows from one applies at once, its own arrivals coming last. Events are appended in that
+        items, jobs, timers, run move); then arrivals are handed to `holdfast.gates.arrive` one after the other, in the
+        order of `holdfast.gates.next_arrival`, and the step that follows from one applies at once, its own arrivals
+        coming last; once a step has closed the run the remaining ones bring nothing about. Events are appended in that
         order, numbered without gaps. Artifacts (the newest of a name wins), checkpoints (the first of a stage
         instance's name stands), the reservation, annotations, logs and operation records are stored; the run's
         version rises by exactly 1.
@@ -56,9 +57,9 @@ class Journal(Protocol):
         and its gates; its OPEN waits become CLOSED; keys that its instances hold without a result are free.
         What the closing change-set adds in the same step is closed too, but for a COMPENSATING run the jobs and
         timers that its own step makes stay. An instance that ends closes its OPEN waits; one that ends otherwise than
-        COMPLETED frees its key. A run that ends and has a live parent sets there, due at once, the timer ``child:<run id>`` of
-        kind CHILD_ENDED; one that FAILED or was CANCELLED sets in each of its live children, due at once, the timer
-        ``parent`` of kind PARENT_ENDED. Neither counts as a change of the other run.
+        COMPLETED frees its key. A run that ends and has a live parent sets there, due at once, the timer
+        ``child:<run id>`` of kind CHILD_ENDED; one that FAILED or was CANCELLED sets in each of its live children, due
+        at once, the timer ``parent`` of kind PARENT_ENDED. Neither counts as a change of the other run.
 
         Raises:
             StoreUnavailable: If the store cannot be reached or refuses; nothing of any change-set stands.

@@ -34,9 +34,7 @@ class Snapshots(Protocol):
         """
         ...
 
-    async def list_item_outputs(
-        self, key: StageKey, *, after: int, limit: int
-    ) -> Sequence[tuple[int, Payload | None]]:
+    async def list_item_outputs(self, key: StageKey, *, after: int, limit: int) -> Sequence[tuple[int, Payload | None]]:
         """Return item and output of at most *limit* records of the key's stage, generation and turn, in order of item.
 
         Only items above *after* count. The output is None for a record that is not COMPLETED.

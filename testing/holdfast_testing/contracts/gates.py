@@ -304,6 +304,31 @@ class GatesContract:
         assert the_run(persistence).status is RunStatus.FAILED
         assert the_stage(persistence, key("b")).status is StageStatus.CANCELLED
 
+    def test_a_run_that_a_gate_closed_hears_of_no_more_arrivals(self, persistence: Persistence) -> None:
+        """Arrivals behind the one that ends the run bring nothing about, so that its end is the last it tells."""
+        begin(persistence, "a", "b")
+        failing = attrs.evolve(judged("one", arity=1), fails=ended(status=RunStatus.FAILED).step)
+        opening = gate_rule("two", arity=1, opens=outcome("late"))
+        step = Step(arrivals=(reach(failing, FAILED), reach(opening)))
+        committed = stand(persistence, Change(run_id=run_id(), step=step, rules=rules(failing, opening)))
+        assert committed.steps == (failing.fails,)
+        assert events_of(persistence)[-1].type is EventType.RUN_FAILED
+        assert run_sync(persistence.find_stage(key("late"))) is None
+
+    def test_the_end_of_the_run_is_heard_of_last(self, persistence: Persistence) -> None:
+        """An arrival at the gate that ends the run waits for all others, also those that they bring about."""
+        begin(persistence)
+        end = gate_rule("end", arity=1, opens=ended(status=RunStatus.COMPLETED).step)
+        later = gate_rule("later", arity=1, opens=Step(skips=(key("x"),), events=(progress(text="x"),)))
+        other = gate_rule("other", arity=1, opens=Step(arrivals=(reach(later),)))
+        step = Step(arrivals=(reach(end), reach(other)))
+        stand(persistence, Change(run_id=run_id(), step=step, rules=rules(end, later, other)))
+        assert the_stage(persistence, key("x")).status is StageStatus.SKIPPED
+        assert [event.type for event in events_of(persistence)[-2:]] == [
+            EventType.STAGE_PROGRESS,
+            EventType.RUN_COMPLETED,
+        ]
+
     # Maps.
 
     def test_a_map_is_refilled(self, persistence: Persistence) -> None:

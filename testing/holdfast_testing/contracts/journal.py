@@ -17,18 +17,12 @@ from holdfast.change import (
     Fence,
     Finish,
     Grant,
-    NewAnnotation,
-    NewCheckpoint,
     NewGate,
     NewItems,
-    NewLog,
-    NewMessage,
-    NewToken,
     Park,
     Requeue,
     Require,
     Step,
-    Supersede,
     Suspend,
 )
 from holdfast.driving import run_sync
@@ -38,6 +32,7 @@ from holdfast.errors import LeaseLost, RunNotFound, StaleVersion
 from holdfast.events import EventType, NewEvent
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.work import LeaseRef
+from holdfast.traces import NewAnnotation, NewCheckpoint, NewLog, NewMessage, NewToken, Supersede
 from holdfast_testing.clock import START, FakeClock
 from holdfast_testing.contracts.samples import (
     HOUR,

@@ -7,13 +7,14 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from holdfast.change import ZERO, Grant, NewAnnotation, NewLog, Park, Requeue
+from holdfast.change import ZERO, Grant, Park, Requeue
 from holdfast.driving import run_sync
 from holdfast.entities.run import RunStatus
 from holdfast.entities.wait import WaitStatus
 from holdfast.ports.outbox import Delivery
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.queries import Counts, RunFilter
+from holdfast.traces import NewAnnotation, NewLog
 from holdfast_testing.clock import START, FakeClock
 from holdfast_testing.contracts.samples import (
     HOUR,

@@ -13,7 +13,6 @@ from holdfast.change import (
     ACTIVE,
     PENDING,
     ZERO,
-    Answer,
     Arrival,
     Change,
     Committed,
@@ -21,7 +20,6 @@ from holdfast.change import (
     Finish,
     Grant,
     NewJob,
-    NewMessage,
     NewRun,
     NewTimer,
     NewWait,
@@ -29,12 +27,10 @@ from holdfast.change import (
     Refusal,
     Requeue,
     Require,
-    Reservation,
     Resolution,
     Rule,
     RunPatch,
     Step,
-    Supersede,
     Suspend,
 )
 from holdfast.driving import run_sync
@@ -50,6 +46,7 @@ from holdfast.events import Event, EventType, NewEvent, fold
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.queries import RunFilter
 from holdfast.ports.work import LeaseRequest
+from holdfast.traces import Answer, NewMessage, Reservation, Supersede
 
 #: How long leases are granted for unless a test says otherwise.
 TTL: Final = timedelta(seconds=30)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import attrs
 
-from holdfast.change import ZERO, Change, Finish, NewCheckpoint, NewItems, Requeue, Step
+from holdfast.change import ZERO, Change, Finish, NewItems, Requeue, Step
 from holdfast.driving import run_sync
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
 from holdfast.ports.persistence import Persistence
+from holdfast.traces import NewCheckpoint
 from holdfast_testing.clock import FakeClock
 from holdfast_testing.contracts.samples import (
     MANY,

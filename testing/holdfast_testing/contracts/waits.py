@@ -8,20 +8,7 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from holdfast.change import (
-    ZERO,
-    Change,
-    Committed,
-    Finish,
-    Grant,
-    NewJob,
-    NewToken,
-    Park,
-    Requeue,
-    Require,
-    Step,
-    Supersede,
-)
+from holdfast.change import ZERO, Change, Committed, Finish, Grant, NewJob, Park, Requeue, Require, Step
 from holdfast.driving import run_sync
 from holdfast.entities.run import LIVE_RUN, RunStatus
 from holdfast.entities.stage import StageKey, StageStatus
@@ -29,6 +16,7 @@ from holdfast.entities.wait import Message, Token, Wait, WaitKind, WaitStatus
 from holdfast.errors import LeaseLost, StaleVersion
 from holdfast.events import EventType, NewEvent
 from holdfast.ports.persistence import Persistence
+from holdfast.traces import NewToken, Supersede
 from holdfast_testing.clock import START, FakeClock
 from holdfast_testing.contracts.samples import (
     HOUR,

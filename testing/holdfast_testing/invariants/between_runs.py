@@ -11,6 +11,8 @@ from holdfast_testing.invariants.given import input_texts
 from holdfast_testing.invariants.history import History
 from holdfast_testing.invariants.ledger import Violation
 
+#: What ends a run otherwise than well.
+_CUTS = (EventType.RUN_FAILED, EventType.RUN_CANCELLED, EventType.RUN_COMPENSATING)
 #: Tenant, workflow, stage and key.
 _Scope = tuple[str, str, str, str]
 
@@ -43,11 +45,10 @@ def children_follow_their_parents(runs: Sequence[History]) -> Iterator[Violation
         if parent is None:
             continue
         told = [one for one in parent.of_type(EventType.STAGE_CHILD_STARTED) if one.data["child"] == history.run.id]
-        was_cut_off = parent.run.status in {RunStatus.FAILED, RunStatus.CANCELLED}
-        # A parent that was cut off between the start of its child and the record of it has no part to tell in.
-        if (len(told) != 1 and not was_cut_off) or len(told) > 1:
+        # What was cut off between the start of a child and the record of it tells of none.
+        if len(told) > 1 or not (told or parent.of_type(*_CUTS)):
             yield _lost(history, f"its parent told {len(told)} times that it was started")
-        if was_cut_off and not history.run.status.is_terminal:
+        if parent.run.status in {RunStatus.FAILED, RunStatus.CANCELLED} and not history.run.status.is_terminal:
             yield _lost(history, f"it is {history.run.status.value}, and its parent {parent.run.status.value}")
 
 
@@ -63,7 +64,7 @@ def _scope(history: History, stage: StageInstance) -> _Scope | None:
     spec = history.definition.stages[stage.key.stage_id]
     if spec.key is None:
         return None
-    (text,) = input_texts(history, stage.key, until=stage.key.generation)
+    (text,) = input_texts(history, stage.key, counts=True)
     header = history.run.header
     return header.tenant, header.workflow_id, spec.id, spec.key(spec.input.decode(text, what="input"))
 

@@ -84,18 +84,12 @@ class History:
         """Return the event by which the stage instance ended, if it did so by itself."""
         return next(iter(self.about(key, *STAGE_ENDS)), None)
 
-    def leading(self, source: str, key: StageKey, *, until: int | None = None) -> list[StageInstance]:
-        """Return the completed instances of *source* whose taken edges lead to the instance *key*, the newest last.
-
-        Args:
-            source: A stage.
-            key: What stands behind it.
-            until: The newest generation that counts; that of the key unless given.
-        """
+    def leading(self, source: str, key: StageKey) -> list[StageInstance]:
+        """Return the completed instances of *source* whose taken edges lead to the instance *key*, the newest last."""
         graph = self.known.graph
         found: list[StageInstance] = []
         for at, stage in self.stages.items():
-            is_early = at.generation <= (until or key.generation)
+            is_early = at.generation <= key.generation
             if at.stage_id != source or stage.status is not StageStatus.COMPLETED or not is_early:
                 continue
             edge = self.taken(stage)

@@ -150,7 +150,9 @@ def outcomes_can_be_found_out(books: Books) -> Iterator[Violation]:
                 for record in books.records_of(command)
                 if _is_done(record, run_id)
             }
-            if len(happened) != len(done):
+            # What was asked for without an identity cannot be looked up.
+            nameless = any(type(one) is command and not identities(one) for one in books.ledger.sent)
+            if len(happened) != len(done) and not (nameless and len(happened) > len(done)):
                 yield broken(f"run {run_id}", f"{what} happened {len(happened)} times, look-ups say {len(done)} times")
 
 

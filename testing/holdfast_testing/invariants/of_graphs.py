@@ -21,8 +21,8 @@ _BEGINNINGS = (EventType.STAGE_READY, EventType.STAGE_STARTED, EventType.STAGE_W
 def stages_see_their_predecessors(history: History, ledger: Ledger) -> Iterator[Violation]:
     """I8: the input of a stage is the committed outputs that the definition names, of the right generation.
 
-    A body that runs although a rerun has ended its lease is given what is visible then, which the rerun may have made;
-    `Snapshots.get_outputs` knows of no generation. Nothing of such an attempt is ever committed.
+    A body that runs although its lease has ended is given what is visible then, which a later turn of a loop or a rerun
+    may have made; `Snapshots.get_outputs` knows of neither. Nothing of such an attempt is ever committed.
     """
     if history.definition is None:
         return
@@ -30,8 +30,7 @@ def stages_see_their_predecessors(history: History, ledger: Ledger) -> Iterator[
         if effect.key.run_id != history.run.id or effect.seen is None:
             continue
         counts = (effect.key, effect.fence) in ledger.settled
-        until = effect.key.generation if counts else history.run.generation
-        expected = {digest(text) for text in input_texts(history, effect.key, until=until)}
+        expected = {digest(text) for text in input_texts(history, effect.key, counts=counts)}
         if effect.seen not in expected:
             yield Violation(
                 invariant="I8",
@@ -88,7 +87,7 @@ def one_edge_is_taken(history: History, _: Ledger) -> Iterator[Violation]:
             if stage.edge is not None:
                 yield _broken(key, f"it is {stage.status.value} and took the edge {stage.edge}")
             continue
-        told = history.about(key, EventType.STAGE_COMPLETED)[0].data.get("edge")
+        told = next((event.data.get("edge") for event in history.about(key, EventType.STAGE_COMPLETED)), None)
         if len(outgoing) < 2:
             if stage.edge is not None or told is not None:
                 yield _broken(key, f"it has no choice and took the edge {stage.edge}")

@@ -241,5 +241,21 @@ def _replaces(event: Event, stage: StageInstance) -> bool:
 
 
 def _origin(key: StageKey, history: History) -> StageKey:
+    """Return the instance under whose name the effects of *key* go: the one that a retry of the run does again."""
     stage = history.stages.get(key)
-    return key if stage is None else attrs.evolve(key, generation=stage.origin)
+    if stage is None or not _is_plain(key.stage_id, history):
+        return key if stage is None else attrs.evolve(key, generation=stage.origin)
+    redone = history.redone()
+    begun = redone.get(key.generation)
+    if begun is None or begun.type is EventType.RUN_RERUN:
+        return key
+    reruns = [
+        generation
+        for generation, event in redone.items()
+        if event.type is EventType.RUN_RERUN and generation < key.generation and key.stage_id in event.data["stages"]
+    ]
+    for generation in range(key.generation - 1, max(reruns, default=1) - 1, -1):
+        earlier = attrs.evolve(key, generation=generation)
+        if earlier in history.stages:
+            return _origin(earlier, history)
+    return key

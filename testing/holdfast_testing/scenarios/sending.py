@@ -67,11 +67,14 @@ def unpause(name: str, run: str, *, when: Moment) -> Send:
     return Send(name=name, command=lambda said: RunUnpause(run_id=said[run].run_id, operation_id=name), when=when)
 
 
-def resume(name: str, run: str, *, wait: str, payload: str = "yes", when: Moment | None = None) -> Send:
-    """Answer a wait of the run."""
+def resume(
+    name: str, run: str, *, wait: str, payload: str = "yes", when: Moment | None = None, is_named: bool = True
+) -> Send:
+    """Answer a wait of the run; whoever does not name the operation is told of his own answer when he repeats it."""
 
     def command(said: Said) -> Command[Any]:
-        return RunResume(run_id=said[run].run_id, name=wait, payload=payload, actor=name, operation_id=name)
+        operation = name if is_named else None
+        return RunResume(run_id=said[run].run_id, name=wait, payload=payload, actor=name, operation_id=operation)
 
     return Send(name=name, command=command, when=when)
 

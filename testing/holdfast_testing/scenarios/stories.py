@@ -31,7 +31,7 @@ JOIN: Final = Scenario(
     ends={"run": RunStatus.COMPLETED, "other": RunStatus.COMPLETED},
 )
 
-#: A join of three ways that needs two.
+#: A join of four ways that needs two and tolerates that one fails.
 QUORUM: Final = Scenario(
     name="quorum",
     flows=(graphs.QUORUM,),
@@ -72,7 +72,7 @@ ANSWERED: Final = Scenario(
     flows=(graphs.APPROVAL,),
     script=(
         create("run", graphs.APPROVAL),
-        resume("somebody", "run", wait="approval", when=IsOpen(run="run", name="approval")),
+        resume("somebody", "run", wait="approval", when=IsOpen(run="run", name="approval"), is_named=False),
         resume("somebody else", "run", wait="approval", payload="no"),
     ),
     ends={"run": RunStatus.COMPLETED},
@@ -146,7 +146,7 @@ REGRETTED: Final = Scenario(
     ends={"run": RunStatus.CANCELLED},
 )
 
-#: Two runs that ask for the same, and one that asks for something else.
+#: Runs that ask for the same, the first of which is cancelled with the key in its hands, and one for something else.
 SHARED: Final = Scenario(
     name="shared",
     flows=(graphs.SHARED,),
@@ -154,8 +154,15 @@ SHARED: Final = Scenario(
         create("run", graphs.SHARED, text="same"),
         create("other", graphs.SHARED, text="same"),
         create("third", graphs.SHARED, text="else"),
+        cancel("cancel", "run", when=StageIs(run="run", stage_id="shared", status=StageStatus.READY)),
+        create("late", graphs.SHARED, text="same"),
     ),
-    ends={"run": RunStatus.COMPLETED, "other": RunStatus.COMPLETED, "third": RunStatus.COMPLETED},
+    ends={
+        "run": RunStatus.CANCELLED,
+        "other": RunStatus.COMPLETED,
+        "third": RunStatus.COMPLETED,
+        "late": RunStatus.COMPLETED,
+    },
     # Whoever finds the key in use looks again after twice as long each time.
     slack=timedelta(seconds=70),
 )

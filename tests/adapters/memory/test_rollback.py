@@ -18,16 +18,12 @@ from holdfast.change import (
     Committed,
     Finish,
     Grant,
-    NewAnnotation,
     NewGate,
     NewItems,
-    NewLog,
-    NewToken,
     Requeue,
     Require,
     RunPatch,
     Step,
-    Supersede,
     Suspend,
 )
 from holdfast.driving import run_sync
@@ -35,6 +31,7 @@ from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
 from holdfast.ports.outbox import Delivery
 from holdfast.ports.work import LeaseRef
+from holdfast.traces import NewAnnotation, NewLog, NewToken, Supersede
 from holdfast_adapters.memory import MemoryPersistence
 from holdfast_testing.clock import START, FakeClock
 from holdfast_testing.contracts.samples import (

@@ -12,10 +12,11 @@ from typing import Any
 import attrs
 import pytest
 
-from holdfast.change import Change, Committed, Finish, NewLog
+from holdfast.change import Change, Committed, Finish
 from holdfast.driving import run_sync
 from holdfast.entities.stage import StageStatus
 from holdfast.errors import CommitUnknown, InvalidInput, StoreUnavailable
+from holdfast.traces import NewLog
 from holdfast_adapters.sqlite import SqlitePersistence
 from holdfast_adapters.sqlite.lanes import Control
 from holdfast_adapters.sqlite.transactions import Writer

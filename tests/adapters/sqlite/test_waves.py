@@ -24,17 +24,14 @@ from holdfast.change import (
     NewGate,
     NewItems,
     NewJob,
-    NewToken,
     Park,
     Refusal,
     Requeue,
     Require,
-    Reservation,
     Resolution,
     Rule,
     RunPatch,
     Step,
-    Supersede,
     Suspend,
 )
 from holdfast.driving import run_sync
@@ -44,6 +41,7 @@ from holdfast.entities.timer import Timer
 from holdfast.entities.wait import WaitStatus
 from holdfast.events import EventType, NewEvent
 from holdfast.ports.persistence import Persistence
+from holdfast.traces import NewToken, Reservation, Supersede
 from holdfast_adapters.memory import MemoryPersistence
 from holdfast_adapters.sqlite import SqlitePersistence
 from holdfast_testing.clock import FakeClock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ import pytest
 from holdfast.entities.run import RunStatus
 from holdfast.ports.queries import Counts
 from holdfast_adapters.sqlite import StoreFacts, all_migrations
-from holdfast_hosts.cli.checks import Verdict, check_counts, check_facts, check_orphans, check_versions
+from holdfast_hosts.cli.checks import (
+    Verdict,
+    check_counts,
+    check_facts,
+    check_orphans,
+    check_versions,
+    check_waits,
+    check_workers,
+)
+from holdfast_hosts.roster import Card
 from tests.hosts.cli.conftest import Cli, lines
 
 FACTS = StoreFacts(
@@ -40,7 +50,7 @@ def test_a_sound_store_passes(cli: Cli, finished: Callable[..., str]) -> None:
     names = [line.split()[2] for line in said.out.splitlines() if line.startswith("✓ ok")]
     assert names == [
         *("store", "schema", "sqlite", "durability", "log", "integrity", "permissions"),
-        *("liveness", "runs", "jobs", "leases", "events", "versions"),
+        *("liveness", "runs", "jobs", "leases", "events", "waits", "versions", "workers"),
     ]
     assert lines(said, ["runs", "1 completed"])
 
@@ -109,12 +119,15 @@ def test_orphans_are_wrong() -> None:
 
 def test_what_waits_for_somebody_is_worth_a_look() -> None:
     """Leases past their end and parked streams are warnings."""
-    counts = Counts(runs={RunStatus.RUNNING: 2}, ready=0, leased=1, suspended=0, expired=1, undelivered=3, parked=1)
+    counts = Counts(
+        runs={RunStatus.RUNNING: 2}, ready=0, leased=1, suspended=0, waiting=4, expired=1, undelivered=3, parked=1
+    )
     checks = {check.name: check for check in check_counts(counts)}
     assert checks["leases"].verdict is checks["events"].verdict is Verdict.LOOK
     assert "1 lease past the end" in checks["leases"].words
     assert "3 streams to be delivered, 1 parked" in checks["events"].words
     assert checks["runs"].words == "2 running"
+    assert "4 waiting" in checks["jobs"].words
 
 
 def test_versions_are_compared_only_when_modules_are_named() -> None:
@@ -122,3 +135,34 @@ def test_versions_are_compared_only_when_modules_are_named() -> None:
     assert check_versions([("w", "1", 2)], known=None).verdict is Verdict.OK
     assert check_versions([("w", "1", 2)], known=frozenset({("w", "1")})).verdict is Verdict.OK
     assert check_versions([("w", "1", 2)], known=frozenset({("w", "2")})).verdict is Verdict.WRONG
+
+
+def card(*knows: tuple[str, str]) -> Card:
+    """Return the card of a worker that has these versions."""
+    until = datetime(2026, 1, 1, tzinfo=UTC)
+    return Card(worker="w", host="h", pid=1, knows=frozenset(knows), queues=frozenset({"default"}), until=until)
+
+
+def test_live_runs_whose_version_no_worker_has_are_worth_a_look() -> None:
+    """Versions with live runs that no worker has are told with some of the runs; others are not."""
+    live = [("w", "1", 3), ("w", "2", 1)]
+    found = check_workers([card(("w", "2"))], live, runs={("w", "1"): ["a", "b"]})
+    assert found.verdict is Verdict.LOOK
+    assert found.words == "1 worker there; none has w@1, 3 live runs: a, b and more"
+    assert check_workers([card(("w", "2")), card(("w", "1"))], live, runs={}).verdict is Verdict.OK
+    assert check_workers([], [], runs={}).words == "no worker there"
+
+
+def test_the_doctor_names_runs_that_nobody_can_execute(cli: Cli) -> None:
+    """Without a worker, live runs are a warning that names them, and ends in 0."""
+    run_id = cli("run", "flows.py:words", "--input", '{"text": "a"}').out.strip()
+    said = cli("doctor", "flows.py")
+    assert said.code == 0
+    assert lines(said, ["! look", "workers", f"no worker there; none has words@1.0.0, 1 live run: {run_id}"])
+
+
+def test_waits_past_their_limits_are_worth_a_look() -> None:
+    """Waits whose limits nobody has acted on are named."""
+    assert check_waits([], named=1).verdict is Verdict.OK
+    found = check_waits([("a", "approval"), ("b", "approval")], named=1)
+    assert (found.verdict, found.words) == (Verdict.LOOK, 'past the limit: "approval" of run a and more')

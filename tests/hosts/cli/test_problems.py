@@ -24,6 +24,9 @@ from holdfast_hosts.cli.telling import exit_of, exit_of_run, problem_of
         (errors.DefinitionError("wrong"), 2),
         (errors.IllegalTransition("Run x", source="RUNNING", target="rerun"), 4),
         (errors.IdempotencyMismatch("k", command="run.create"), 4),
+        (errors.UnknownWait("a", workflow="w@1", known=["b"]), 3),
+        (errors.UnknownToken(), 3),
+        (errors.WaitOver("a", run_id="x"), 4),
         (errors.StaleVersion("Run x", expected="1", actual="2"), 4),
         (errors.StoreUnavailable("gone"), 5),
         (errors.CommitUnknown("who knows"), 5),
@@ -39,8 +42,8 @@ def test_every_kind_of_error_has_its_exit_code(error: BaseException, code: int) 
 
 
 def test_exit_codes_are_those_that_are_promised() -> None:
-    """The exit codes are 0 to 7 and 130, and no others."""
-    assert [int(code) for code in Exit] == [0, 1, 2, 3, 4, 5, 6, 7, 130]
+    """The exit codes are 0 to 8 and 130, and no others."""
+    assert [int(code) for code in Exit] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 130]
 
 
 def test_a_run_that_was_waited_for_gives_the_exit_code() -> None:

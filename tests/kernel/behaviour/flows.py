@@ -61,6 +61,19 @@ def flaky(name: str, *, failures: int, retry: Retry = THRICE) -> Stage[int, int]
     return try_to_add_one
 
 
+def keyed(name: str) -> Stage[int, int]:
+    """Return a stage that adds one, once for each input."""
+
+    @stage(name=name, key=lambda number: f"k{number}", timeout="30s", retry=ONCE)
+    async def add_one(number: int, ctx: Context) -> int:
+        ctx.services[Calls].note(ctx)
+        if number < 0 and ctx.services[Calls].count(name) == 1:
+            raise ConnectionError("the first time")
+        return number + 1
+
+    return add_one
+
+
 @stage(retry=ONCE)
 async def total(parts: tuple[int, int], ctx: Context) -> int:
     """Add up what a group of two gave."""

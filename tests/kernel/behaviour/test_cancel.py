@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from holdfast import Context, Pending, RunCancel, RunStatus, StageStatus, run_sync, stage, workflow
-from holdfast.verdicts import JobOutcome
 from holdfast.commands.run_cancel import RunCancelResult
 from holdfast.commands.stage_poll_suspended import StagePollSuspended
 from holdfast.errors import InvalidInput
+from holdfast.verdicts import JobOutcome
 from tests.kernel.behaviour.flows import Provider, batching, diamond, line
 from tests.kernel.watching import MANY, MakeHarness, WatchedHarness
 

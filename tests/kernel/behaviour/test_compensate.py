@@ -3,77 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from holdfast import Context, Flow, NeverRetry, Retry, RunStatus, Stage, StageStatus, run_sync, stage, workflow
-from holdfast.authoring.branching import otherwise, when
+from holdfast import NeverRetry, RunStatus, StageStatus, run_sync, stage
 from holdfast.commands.lease_reap_stale import LeaseReapStale
 from holdfast.commands.run_resume import RunResume
 from holdfast.errors import IllegalTransition
 from holdfast.events import EventType
 from holdfast_testing.faults import Fault, FaultPlan, ProcessDied
 from tests.kernel.behaviour.flows import ONCE
+from tests.kernel.behaviour.sagas import TRIP, World, deed, line
 from tests.kernel.watching import MakeHarness, WatchedHarness
-
-
-class World:
-    """What stages did and what was undone, in order; breaks off at what it is told."""
-
-    def __init__(self) -> None:
-        self.done: list[str] = []
-        self.keys: dict[str, str] = {}
-        #: By name of a deed, how often it is still to fail.
-        self.failing: dict[str, int] = {}
-
-    def do(self, name: str) -> None:
-        """Do something, or break off before it is done."""
-        left = self.failing.get(name, 0)
-        if left:
-            self.failing[name] = left - 1
-            raise ConnectionError(f"{name} broke off")
-        self.done.append(name)
 
 
 @pytest.fixture
 def world() -> World:
     """Return the world."""
     return World()
-
-
-def deed(name: str, *, retry: Retry = ONCE, timeout: str | None = None) -> Stage[int, int]:
-    """Return a stage that does something, adds one, and can be undone."""
-
-    async def undo(output: int, ctx: Context) -> None:
-        ctx.services[World].do(f"undo {name} {output}")
-        ctx.services[World].keys[f"undo {name}"] = ctx.idempotency_key
-
-    @stage(name=name, retry=retry, timeout=timeout, compensate=undo)
-    async def do(number: int, ctx: Context) -> int:
-        ctx.services[World].do(name)
-        ctx.services[World].keys[name] = ctx.idempotency_key
-        return number + 1
-
-    return do
-
-
-@stage(retry=ONCE)
-async def bang(number: int, ctx: Context) -> int:
-    """Do what cannot be undone."""
-    ctx.services[World].do("bang")
-    return number
-
-
-def line(*stages: Stage[int, int], timeout: str | None = None) -> Flow[int, int]:
-    """Return a workflow that is undone when it does not end well."""
-    flow: Flow[int, int] = workflow("saga", input=int, version="1", compensate=True, timeout=timeout)
-    for one in stages:
-        flow = flow.pipe(one)
-    return flow
-
-
-TRIP = line(deed("flight"), deed("hotel"), deed("car"), bang)
 
 
 def test_completed_stages_are_undone_in_reverse_when_the_run_fails(make_harness: MakeHarness, world: World) -> None:
@@ -99,14 +46,6 @@ def test_completed_stages_are_undone_in_reverse_when_the_run_fails(make_harness:
     (undoing,) = [event.data for event in ended.events if event.type is EventType.RUN_COMPENSATING]
     assert undoing["because"] == "failed"
     assert undoing["stage"] == "car"
-
-
-def test_undoing_goes_under_the_key_of_the_deed(make_harness: MakeHarness, world: World) -> None:
-    """The function that undoes sees the idempotency key under which its stage acted."""
-    world.failing["bang"] = 1
-    make_harness(TRIP, services={World: world}).run(TRIP, 1)
-    for name in ("flight", "hotel", "car"):
-        assert world.keys[f"undo {name}"] == world.keys[name]
 
 
 def test_completed_run_is_not_undone(make_harness: MakeHarness, world: World) -> None:
@@ -215,17 +154,16 @@ def test_cancelled_run_whose_undoing_failed_is_cancelled_after_its_retry(
     make_harness: MakeHarness, world: World
 ) -> None:
     """What the run was going to be is not forgotten when undoing it takes a second effort."""
-
-    @stage(retry=ONCE, compensate=lambda output: _never())
-    async def stubborn(number: int, ctx: Context) -> int:
-        return number
-
     undone: list[int] = []
 
-    def _never() -> None:
-        if not undone:
-            undone.append(1)
+    def refuse_once(output: int) -> None:
+        undone.append(output)
+        if len(undone) == 1:
             raise NeverRetry("not today")
+
+    @stage(retry=ONCE, compensate=refuse_once)
+    async def stubborn(number: int) -> int:
+        return number
 
     flow = line(stubborn).wait_for("go", bool)
     harness = make_harness(flow, services={World: world})
@@ -303,161 +241,3 @@ def test_lost_worker_that_was_to_tell_is_replaced(make_harness: MakeHarness, wor
     harness.drain()
     assert harness.run_of(run_id).status is RunStatus.FAILED
     assert world.done == ["flight", "undo flight 2"]
-
-
-def test_sync_function_undoes_as_well(make_harness: MakeHarness) -> None:
-    """A plain function of the output alone is called like an async one with the context."""
-    undone: list[object] = []
-
-    @stage(compensate=undone.append)
-    def book(number: int) -> dict[str, int]:
-        return {"booking": number}
-
-    @stage(retry=ONCE)
-    def fail(booking: dict[str, int]) -> int:
-        raise ConnectionError("no")
-
-    flow = workflow("sync", input=int, version="1", compensate=True).pipe(book).pipe(fail)
-    ended = make_harness(flow).run(flow, 7)
-    assert ended.status is RunStatus.FAILED
-    assert undone == [{"booking": 7}]
-
-
-def test_steps_inside_of_compensations_do_not_mix(make_harness: MakeHarness) -> None:
-    """Two stages that are undone by one function each have their own checkpoints in it."""
-    refunded: list[str] = []
-
-    async def refund(output: str, ctx: Context) -> None:
-        await ctx.once("refund", refunded.append, output)
-
-    @stage(name="first", compensate=refund)
-    async def pay(text: str) -> str:
-        return f"{text}!"
-
-    @stage(retry=ONCE)
-    async def fail(text: str) -> str:
-        raise ConnectionError("no")
-
-    second = stage(name="second", compensate=refund)(_shouted)
-    flow = workflow("paid", input=str, version="1", compensate=True).pipe(pay).pipe(second).pipe(fail)
-    make_harness(flow).run(flow, "a")
-    assert refunded == ["a!!", "a!"]
-
-
-async def _shouted(text: str) -> str:
-    return f"{text}!"
-
-
-def test_compensation_may_sleep(make_harness: MakeHarness) -> None:
-    """A function that waits for its time gives its worker back like a stage does."""
-    undone: list[str] = []
-
-    async def later(output: int, ctx: Context) -> None:
-        await ctx.sleep("cooling", "1h")
-        undone.append(ctx.stage_id)
-
-    @stage(name="first", compensate=later)
-    async def do(number: int) -> int:
-        return number
-
-    @stage(retry=ONCE)
-    async def fail(number: int) -> int:
-        raise ConnectionError("no")
-
-    second = stage(name="second", compensate=later)(_same)
-    flow = workflow("cooling", input=int, version="1", compensate=True).pipe(do).pipe(second).pipe(fail)
-    harness = make_harness(flow)
-    run_id = harness.start(flow, 1)
-    harness.drain(until=timedelta(minutes=59))
-    assert (undone, harness.lease()) == ([], [])
-    assert harness.run_of(run_id).status is RunStatus.COMPENSATING
-    began = harness.clock.monotonic()
-    harness.drain()
-    assert undone == ["second", "first"]
-    assert harness.clock.monotonic() - began >= 3600
-    assert harness.run_of(run_id).status is RunStatus.FAILED
-
-
-async def _same(number: int) -> int:
-    return number
-
-
-def test_items_of_a_map_are_undone_each(make_harness: MakeHarness, world: World) -> None:
-    """Every completed instance is undone, those of a map one by one, the last first."""
-    flow = (
-        workflow("many", input=list[int], version="1", compensate=True)
-        .map(deed("seat"), limit=1)
-        .pipe(stage(name="fail", retry=ONCE)(_fails))
-    )
-    ended = make_harness(flow, services={World: world}).run(flow, [10, 20, 30])
-    assert ended.status is RunStatus.FAILED
-    assert world.done[3:] == ["undo seat 31", "undo seat 21", "undo seat 11"]
-
-
-async def _fails(numbers: list[int]) -> int:
-    raise ConnectionError("no")
-
-
-def test_run_that_is_stranded_waits_for_a_fix_instead(make_harness: MakeHarness, world: World) -> None:
-    """When no edge can be chosen nothing is undone: after a fix the run goes on from there."""
-    flow = line(deed("flight")).branch(
-        when(lambda number: number > 0, deed("hotel")),
-        when(lambda number: number > 1, deed("car")),
-        otherwise(bang),
-    )
-    ended = make_harness(flow, services={World: world}).run(flow, 1)
-    assert ended.status is RunStatus.FAILED
-    assert ended.failure is not None
-    assert ended.failure.code == "AMBIGUOUS_EDGE"
-    assert world.done == ["flight"]
-
-
-def test_undone_run_is_rerun_from_its_beginning_only(make_harness: MakeHarness, world: World) -> None:
-    """What was undone cannot be kept by a rerun; from the first stage everything is done, and undone, anew."""
-    world.failing["bang"] = 2
-    harness = make_harness(TRIP, services={World: world})
-    ended = harness.run(TRIP, 1)
-    with pytest.raises(IllegalTransition, match="undone"):
-        harness.rerun(ended.run.id, "car")
-    harness.rerun(ended.run.id, "flight")
-    harness.drain()
-    assert harness.run_of(ended.run.id).status is RunStatus.FAILED
-    once = ["flight", "hotel", "car", "undo car 4", "undo hotel 3", "undo flight 2"]
-    assert world.done == once * 2
-    harness.rerun(ended.run.id, "flight")
-    harness.drain()
-    assert harness.run_of(ended.run.id).status is RunStatus.COMPLETED
-
-
-def test_run_without_compensate_is_not_undone(make_harness: MakeHarness, world: World) -> None:
-    """A workflow that does not ask for it just fails; a stage with `compensate` there is refused when it is built."""
-    flow = workflow("plain", input=int, version="1").pipe(bang)
-    world.failing["bang"] = 1
-    ended = make_harness(flow, services={World: world}).run(flow, 1)
-    assert EventType.RUN_COMPENSATING not in [event.type for event in ended.events]
-
-
-def test_broken_compensation_does_not_hide_its_error(make_harness: MakeHarness) -> None:
-    """A compensation that always raises is told with its own words, and is not tried again if it says so."""
-    calls: list[int] = []
-
-    def undo(output: int) -> None:
-        calls.append(output)
-        raise NeverRetry("the partner is gone")
-
-    @stage(compensate=undo)
-    async def do(number: int) -> int:
-        return number
-
-    flow: Flow[int, Any] = (
-        workflow("broken", input=int, version="1", compensate=True).pipe(do).pipe(stage(name="fail", retry=ONCE)(_no))
-    )
-    ended = make_harness(flow).run(flow, 1)
-    assert ended.failure is not None
-    assert ended.failure.code == "COMPENSATION_FAILED"
-    assert "the partner is gone" in ended.failure.message
-    assert calls == [1]
-
-
-async def _no(number: int) -> int:
-    raise ConnectionError("no")

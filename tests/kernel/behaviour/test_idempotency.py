@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from holdfast import Context, RunCancel, RunCreate, RunRerunFrom, RunStatus, run_sync, stage, workflow
-from holdfast.verdicts import JobOutcome
 from holdfast.change import Grant
 from holdfast.commands.job_execute import JobExecute, JobExecuted
 from holdfast.creating import RunCreated
@@ -17,6 +16,7 @@ from holdfast.decide.route import Keep
 from holdfast.entities.stage import StageKey
 from holdfast.errors import IdempotencyMismatch, InvalidInput, StoreUnavailable, Unavailable
 from holdfast.ports.queries import RunFilter
+from holdfast.verdicts import JobOutcome
 from holdfast_testing.faults import Fault, FaultPlan, ProcessDied
 from tests.kernel.behaviour.flows import Tuning, diamond, flaky, line
 from tests.kernel.watching import LEASE_TTL, MANY, MakeHarness, WatchedHarness

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from holdfast import Context, RunStatus, Settings, StageStatus, run_sync, stage, workflow
-from holdfast.verdicts import JobOutcome
 from holdfast.entities.stage import StageKey
 from holdfast.errors import UnknownStage, UnknownWorkflow
 from holdfast.executing import InlineExecutor
 from holdfast.ports.executor import BodyCall
+from holdfast.verdicts import JobOutcome
 from holdfast_testing.clock import FakeClock
 from tests.kernel.behaviour.flows import ONCE, Provider, batching, flaky, line, step
 from tests.kernel.watching import MANY, MakeHarness

@@ -60,8 +60,8 @@ async def thank(receipt: str) -> str:
 
 @stage(key=order_id, retry=Retry(1))
 async def slowly(order: Order, ctx: Context) -> str:
-    """Charge, but not before tomorrow."""
-    await ctx.sleep("night", "1d")
+    """Charge, but not at once."""
+    await ctx.sleep("night", "10m")
     return ctx.services[Bank].charge(order)
 
 
@@ -128,30 +128,30 @@ def test_weak_75_run_waits_while_another_one_executes_under_its_key(make_harness
     async def overlapping(order: Order, ctx: Context) -> str:
         if not seen:
             seen.append(None)
-            (lease,) = harness.lease(worker="w2")
-            executed = harness.execute(lease)
+            (lease,) = host.lease(worker="w2")
+            executed = host.execute(lease)
             seen[0] = (executed.outcome, executed.delay, ctx.run_id)
         return ctx.services[Bank].charge(order)
 
     flow = workflow("overlapping", input=Order, version="1").pipe(overlapping)
-    harness = make_harness(flow, services={Bank: bank})
-    first, second = harness.start(flow, BOOK), harness.start(flow, BOOK)
-    harness.admit()
-    harness.execute(*harness.lease())
+    host = make_harness(flow, services={Bank: bank})
+    first, second = host.start(flow, BOOK), host.start(flow, BOOK)
+    host.admit()
+    host.execute(*host.lease())
     assert seen == [(JobOutcome.RETRYING, timedelta(seconds=1), first)]
-    awaited = [event.data for event in harness.events(second) if event.type is EventType.STAGE_KEY_AWAITED]
+    awaited = [event.data for event in host.events(second) if event.type is EventType.STAGE_KEY_AWAITED]
     assert awaited == [{"holder": first, "delaySeconds": 1.0}]
-    assert harness.stage(second, "overlapping").attempt == 0
-    assert harness.lease() == []
-    harness.drain()
+    assert host.stage(second, "overlapping").attempt == 0
+    assert host.lease() == []
+    host.drain()
 
     assert bank.charged == ["book"]
-    assert [harness.look(flow, run_id).output for run_id in (first, second)] == ["receipt 1"] * 2
-    assert completions(harness, second, "overlapping") == [{"attempt": 1, "cached": True}]
+    assert [host.look(flow, run_id).output for run_id in (first, second)] == ["receipt 1"] * 2
+    assert completions(host, second, "overlapping") == [{"attempt": 1, "cached": True}]
 
 
 def test_run_looks_ever_more_seldom_whether_a_key_is_free(harness: WatchedHarness, bank: Bank) -> None:
-    """While the holder sleeps for a day the other run looks after 1, 2, 4… seconds, at last once a minute."""
+    """While the holder sleeps the other run looks after 1, 2, 4… seconds, at last once a minute."""
     first = harness.start(SLOW, BOOK)
     harness.drain(until=timedelta())
     second = harness.start(SLOW, BOOK)
@@ -343,6 +343,10 @@ def _exit(_: object) -> str:
     raise SystemExit(3)
 
 
+def _missing(order: Any) -> str:
+    return str(order.nothing)
+
+
 def _anything(value: object) -> Callable[[Any], Any]:
     return lambda _: value
 
@@ -356,7 +360,7 @@ def _anything(value: object) -> Callable[[Any], Any]:
         (_anything("k" * 10_000), "text of 10000 characters"),
         (_anything("a\nb"), "text of 3 characters"),
         (_anything("\ud800"), "text of 1 characters"),
-        (lambda order: order.nothing, "raised AttributeError"),
+        (_missing, "raised AttributeError"),
         (_exit, "raised SystemExit"),
     ],
 )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from holdfast import RunStatus, StageStatus, run_sync
-from holdfast.verdicts import JobOutcome
 from holdfast.commands.job_heartbeat import Beat, JobHeartbeat
 from holdfast.commands.lease_reap_stale import LeaseReapStale, LeaseReapStaleResult
 from holdfast.commands.run_transition import RunTransition, TransitionAction
 from holdfast.commands.timer_fire_due import TimerFireDue
 from holdfast.entities.stage import Lease
 from holdfast.ports.work import LeaseRef
+from holdfast.verdicts import JobOutcome
 from tests.kernel.behaviour.flows import THRICE, Provider, batching, line, pair
 from tests.kernel.behaviour.test_transition import end_alone
 from tests.kernel.watching import LEASE_TTL, MakeHarness, WatchedHarness

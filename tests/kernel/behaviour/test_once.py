@@ -162,3 +162,16 @@ def test_what_has_no_json_form_fails_the_stage(make_harness: MakeHarness, result
     failure = make_harness(flow).run(flow, "x").failure
     assert failure is not None
     assert 'checkpoint "k" of stage "bad"' in failure.message
+
+
+def test_keys_of_the_kernel_are_its_own(make_harness: MakeHarness) -> None:
+    """A key that begins as those of the kernel do is refused, so that no step meets the name of a child."""
+
+    @stage(retry=Retry(1))
+    async def nosy(number: int, ctx: Context) -> int:
+        return await ctx.once("~child:a", int, number)
+
+    flow = workflow("nosy", input=int, version="1").pipe(nosy)
+    failure = make_harness(flow).run(flow, 1).failure
+    assert failure is not None
+    assert 'begins with "~"' in failure.message

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from holdfast import Context, Retry, RunRerunFrom, RunStatus, StageStatus, run_sync, stage, workflow
-from holdfast.verdicts import JobOutcome
 from holdfast.commands.timer_fire_due import TimerFireDue
 from holdfast.ports.executor import StageTimeout
+from holdfast.verdicts import JobOutcome
 from holdfast_testing.clock import FakeClock
 from tests.kernel.behaviour.flows import Calls, step
 from tests.kernel.watching import MakeHarness, WatchedHarness

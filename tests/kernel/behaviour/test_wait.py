@@ -24,6 +24,7 @@ from holdfast.errors import (
     WaitTimedOut,
 )
 from holdfast.events import EventType
+from holdfast_testing.clock import FakeClock
 from tests.kernel.watching import MakeHarness, WatchedHarness
 
 
@@ -108,7 +109,8 @@ def test_weak_83_payload_that_does_not_fit_is_refused_and_the_wait_stays_open(ha
     """A payload is checked before it is accepted; a wrong one changes nothing, scalars are payloads like others."""
     run_id = harness.start(ASK, "doc")
     harness.drain(until=timedelta())
-    for wrong in (True, {"approved": "perhaps"}, None, []):
+    wrongs: list[object] = [True, {"approved": "perhaps"}, None, []]
+    for wrong in wrongs:
         with pytest.raises(InvalidInput, match="approval"):
             resume(harness, run_id, "approval", wrong)
     assert [wait.status for wait in waits_of(harness, run_id)] == [WaitStatus.OPEN]
@@ -231,7 +233,7 @@ def test_several_waits_open_at_once_never_mix(make_harness: MakeHarness) -> None
             payload = {"approved": True, "note": who}
             await harness.kernel.dispatch(RunResume(run_id=run_id, name=f"approver[{who}]", payload=payload))
             await harness.adrain(until=timedelta())
-        return (await harness._look(flow, run_id)).output
+        return (await harness.alook(flow, run_id)).output
 
     assert asyncio.run(play()) == ["ann", "bob"]
 
@@ -261,7 +263,7 @@ def test_step_beside_a_wait_is_not_lost_and_none_begins_after_it(make_harness: M
         assert calls == ["a"]
         await harness.kernel.dispatch(RunResume(run_id=run_id, name="flag", payload=True))
         await harness.adrain(until=timedelta())
-        return (await harness._look(flow, run_id)).output
+        return (await harness.alook(flow, run_id)).output
 
     assert asyncio.run(play()) == [["a", "b"], True]
     assert calls == ["a", "b"]
@@ -302,14 +304,14 @@ def test_token_is_the_right_to_answer_once(make_harness: MakeHarness) -> None:
     assert harness.look(flow, second).status is RunStatus.WAITING
 
 
-def test_sleep_is_durable_and_never_early(make_harness: MakeHarness) -> None:
+def test_sleep_is_durable_and_never_early(make_harness: MakeHarness, clock: FakeClock) -> None:
     """A sleep holds no worker, ends at its instant, and is over for good: a retry behind it does not sleep again."""
     woken: list[float] = []
 
     @stage(retry=Retry(3, base="5s", jitter=0))
     async def nap(text: str, ctx: Context) -> str:
         await ctx.sleep("nap", "2h")
-        woken.append(harness.clock.monotonic())
+        woken.append(clock.monotonic())
         if ctx.attempt == 1:
             raise ConnectionError("blip")
         return text

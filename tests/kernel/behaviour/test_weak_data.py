@@ -10,9 +10,9 @@ import pytest
 from obstore.store import MemoryStore
 
 from holdfast import Context, Flow, Retry, RunStatus, Settings, StageStatus, run_sync, stage, workflow
-from holdfast.verdicts import JobOutcome
 from holdfast.errors import BlobMissing
 from holdfast.ports.blob_store import BlobStore
+from holdfast.verdicts import JobOutcome
 from holdfast_adapters.blobs import LocalBlobStore, MemoryBlobStore, ObstoreBlobStore
 from tests.kernel.behaviour.flows import ONCE, THRICE, Calls, flaky, line, step
 from tests.kernel.watching import MANY, MakeHarness

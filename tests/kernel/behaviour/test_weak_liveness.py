@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from holdfast import Pending, RunRerunFrom, RunStatus, StageStatus, run_sync, workflow
-from holdfast.verdicts import JobOutcome
 from holdfast.commands.job_heartbeat import Beat, JobHeartbeat
 from holdfast.commands.lease_reap_stale import LeaseReapStale
 from holdfast.commands.outbox_flush import OutboxFlush
@@ -19,6 +18,7 @@ from holdfast.commands.timer_fire_due import TimerFireDue
 from holdfast.entities.stage import StageKey
 from holdfast.errors import StoreUnavailable, Unavailable, UnknownWorkflow
 from holdfast.ports.work import LeaseRef
+from holdfast.verdicts import JobOutcome
 from holdfast_adapters.blobs.memory import MemoryBlobStore
 from holdfast_adapters.memory import MemoryPersistence
 from holdfast_testing.clock import FakeClock

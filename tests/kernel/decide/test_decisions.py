@@ -18,7 +18,7 @@ from holdfast.decide.fire import run_out
 from holdfast.decide.reap import reap
 from holdfast.decide.release import release
 from holdfast.decide.suspend import poll_again, suspend
-from holdfast.entities.run import LIVE_RUN, TERMINAL_RUN
+from holdfast.entities.run import TERMINAL_RUN
 from holdfast.entities.snapshot import RunSnapshot
 from holdfast.entities.stage import StageInstance
 from holdfast.entities.timer import DEADLINE, Timer, TimerKind
@@ -86,6 +86,14 @@ def test_rerun_from_an_unknown_stage_is_refused() -> None:
     """A stage that the workflow does not have is refused with those it has, before anything else is looked at."""
     with pytest.raises(UnknownStage, match="s1, s2"):
         rerun(snapshot(RunStatus.RUNNING), definition=line(2).definition(), stage_id="s3")
+
+
+def test_rerun_from_what_the_compiler_put_in_between_is_refused() -> None:
+    """Only stages that a person wrote can be rerun from."""
+    flow = workflow("mapped", input=list[int], version="1").map(step("each"))
+    done = tuple(instance(stage_id, DONE) for stage_id in flow.definition().stages)
+    with pytest.raises(UnknownStage, match="It has: each|each"):
+        rerun(snapshot(RunStatus.COMPLETED, *done), definition=flow.definition(), stage_id="each~join")
 
 
 def test_rerun_behind_what_never_completed_is_refused() -> None:
@@ -180,7 +188,7 @@ def test_released_job_gets_its_attempt_back() -> None:
     assert poll.step.events == ()
 
 
-@pytest.mark.parametrize("status", sorted(LIVE_RUN - {RunStatus.COMPENSATING}, key=lambda status: status.value))
+@pytest.mark.parametrize("status", [RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING, RunStatus.PAUSED])
 def test_cancel_and_deadline_act_on_any_run_that_goes_forward(status: RunStatus) -> None:
     """Cancelling and the deadline both end a run in any live status but one in which it is ending anyway."""
     timer = Timer(run_id=RUN_ID, id=DEADLINE, kind=TimerKind.RUN_DEADLINE, due_at=START)

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from typing import Final
 
+from holdfast.entities.run import LIVE_RUN, RunStatus
 from holdfast.ports.persistence import Persistence
+from holdfast.ports.queries import RunFilter
 from holdfast.ports.work import KnownWorkflow
 from holdfast_adapters.sqlite import SqlitePersistence
-from holdfast_hosts.cli.checks import Check, Verdict, check_counts, check_facts, check_orphans, check_versions
+from holdfast_hosts.cli.checks import (
+    Check,
+    Verdict,
+    check_counts,
+    check_facts,
+    check_orphans,
+    check_versions,
+    check_waits,
+    check_workers,
+)
 from holdfast_hosts.cli.exits import Exit
 from holdfast_hosts.cli.loading import load_registry
-from holdfast_hosts.cli.opening import opened
+from holdfast_hosts.cli.looking import open_waits_of
+from holdfast_hosts.cli.opening import opened, store_now
 from holdfast_hosts.cli.options import Common
 from holdfast_hosts.cli.output import answer, note, show
 from holdfast_hosts.cli.spelling import counted
+from holdfast_hosts.roster import lacking, list_cards
+from holdfast_hosts.wiring import Opened
 
-#: Orphans that are named.
-NAMED = 5
+#: Runs that are named where there may be many.
+NAMED: Final = 5
+#: Live runs that are looked at one by one.
+LOOKED_AT: Final = 500
+#: How long a limit may be past before it is odd that nobody has acted on it.
+PATIENCE: Final = timedelta(seconds=30)
 
 
 async def doctor(modules: Sequence[str], *, common: Common) -> int:
@@ -30,7 +50,7 @@ async def doctor(modules: Sequence[str], *, common: Common) -> int:
     registry = load_registry(modules) if modules else None
     known = None if registry is None else registry.known()
     async with opened(common) as store:
-        checks = [check async for check in _checks(store.persistence, known=known, url=str(store.url))]
+        checks = [check async for check in _checks(store, known=known)]
     worst = max(check.verdict for check in checks)
     if common.json:
         answer(
@@ -44,16 +64,39 @@ async def doctor(modules: Sequence[str], *, common: Common) -> int:
     return Exit.SETTINGS if worst is Verdict.WRONG else Exit.DONE
 
 
-async def _checks(
-    persistence: Persistence, *, known: frozenset[KnownWorkflow] | None, url: str
-) -> AsyncIterator[Check]:
+async def _checks(store: Opened, *, known: frozenset[KnownWorkflow] | None) -> AsyncIterator[Check]:
+    persistence = store.persistence
     if isinstance(persistence, SqlitePersistence):
-        for check in check_facts(await persistence.facts(), url=url):
+        for check in check_facts(await persistence.facts(), url=str(store.url)):
             yield check
     yield check_orphans(await persistence.list_orphans(limit=NAMED + 1), named=NAMED)
     for check in check_counts(await persistence.count()):
         yield check
-    yield check_versions(await persistence.list_live_versions(), known=known)
+    yield check_waits(await _overdue(persistence), named=NAMED)
+    live = await persistence.list_live_versions()
+    yield check_versions(live, known=known)
+    cards = await list_cards(store.blob_store, now=store_now())
+    missing = {(workflow_id, version) for workflow_id, version, _ in lacking(live, cards)}
+    yield check_workers(cards, live, runs={one: await _runs_of(one, persistence) for one in missing})
+
+
+async def _overdue(persistence: Persistence) -> list[tuple[str, str]]:
+    """Return waits of the newest WAITING runs whose limits nobody has acted on for long."""
+    latest = store_now() - PATIENCE
+    waiting = await persistence.list_runs(RunFilter(statuses=frozenset({RunStatus.WAITING})), limit=LOOKED_AT)
+    return [
+        (run.id, wait.name)
+        for run in waiting
+        for wait in await open_waits_of(run, persistence)
+        if wait.due_at is not None and wait.due_at < latest
+    ]
+
+
+async def _runs_of(version: KnownWorkflow, persistence: Persistence) -> list[str]:
+    """Return some live runs of a workflow version, newest first."""
+    workflow_id, wanted = version
+    runs = await persistence.list_runs(RunFilter(statuses=LIVE_RUN, workflow_id=workflow_id), limit=LOOKED_AT)
+    return [run.id for run in runs if run.header.workflow_version == wanted][:NAMED]
 
 
 def _verdict(checks: Sequence[Check]) -> str:

@@ -11,7 +11,8 @@ from rich.live import Live
 
 from holdfast_hosts.cli.opening import store_now
 from holdfast_hosts.cli.output import console
-from holdfast_hosts.cli.rendering.run_page import headline, stage_table
+from holdfast_hosts.cli.rendering.run_page import headline
+from holdfast_hosts.cli.rendering.stage_table import stage_table
 from holdfast_hosts.waiting import RunView
 
 

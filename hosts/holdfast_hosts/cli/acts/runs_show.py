@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,13 +11,14 @@ from holdfast.entities.payload import Payload
 from holdfast.entities.run import Run
 from holdfast.entities.stage import StageKey
 from holdfast.errors import BlobMissing
-from holdfast.events import EventType
+from holdfast.events import Event, EventType
 from holdfast.payloads import run_output, text_of
 from holdfast_hosts.cli.finding import find_run
+from holdfast_hosts.cli.looking import begins_at, family_of, open_waits_of, paused_words
 from holdfast_hosts.cli.opening import opened, store_now
 from holdfast_hosts.cli.options import Common
 from holdfast_hosts.cli.output import answer, show
-from holdfast_hosts.cli.shapes import annotation_shape, log_shape, run_shape, stage_shape
+from holdfast_hosts.cli.shapes import annotation_shape, instant_shape, log_shape, run_shape, stage_shape, wait_shape
 from holdfast_hosts.cli.spelling import clean
 from holdfast_hosts.wiring import Opened
 
@@ -40,7 +42,10 @@ async def show_run(given: str, *, trace: bool, common: Common) -> int:
         annotations = await store.persistence.list_annotations(run.id, limit=NEWEST)
         texts = {"input": await _text(run.header.input, store)}
         output = await _output(run, store)
-        begun = await _begun(run, store)
+        events = await store.persistence.list_events(run.id, limit=MOST_EVENTS)
+        open_waits = await open_waits_of(run, store.persistence)
+        family = await family_of(run, store.persistence)
+        begins = await begins_at(run, store.persistence)
     if output is not None:
         texts["output"] = output
     if common.json:
@@ -48,6 +53,9 @@ async def show_run(given: str, *, trace: bool, common: Common) -> int:
             **run_shape(run),
             **{name: from_json(text, what=name) for name, text in texts.items()},
             "stages": [stage_shape(stage) for stage in stages],
+            "waits": [wait_shape(wait) for wait in open_waits],
+            "children": [run_shape(child) for child in family.children],
+            "startsAt": instant_shape(begins),
             "annotations": [annotation_shape(one) for one in annotations],
             "logs": [log_shape(one) for one in logs],
         }
@@ -63,7 +71,12 @@ async def show_run(given: str, *, trace: bool, common: Common) -> int:
         payloads={name.capitalize(): text for name, text in texts.items()},
         now=store_now(),
         utc=common.utc,
-        begun=begun,
+        begun=_begun(events),
+        waits=open_waits,
+        children=family.children,
+        more_children=family.has_more,
+        paused=paused_words(run, events),
+        begins=begins,
     )
     show(*run_page(page))
     if trace and _trace(run):
@@ -71,10 +84,10 @@ async def show_run(given: str, *, trace: bool, common: Common) -> int:
     return 0
 
 
-async def _begun(run: Run, store: Opened) -> dict[StageKey, datetime]:
+def _begun(events: Iterable[Event]) -> dict[StageKey, datetime]:
     """Return when the first attempt of each stage instance began, as far as the first events tell."""
     begun: dict[StageKey, datetime] = {}
-    for event in await store.persistence.list_events(run.id, limit=MOST_EVENTS):
+    for event in events:
         if event.type is EventType.STAGE_STARTED and event.key is not None:
             begun.setdefault(event.key, event.at)
     return begun

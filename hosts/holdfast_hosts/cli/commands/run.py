@@ -23,10 +23,20 @@ class RunOptions:
     key: Annotated[str | None, Parameter(help="Idempotency key: the same key is the same run.")] = None
     priority: Annotated[int, Parameter(help="Runs of higher priority are admitted first.")] = 5
     version: Annotated[str | None, Parameter(help="The workflow's version; the latest if left out.")] = None
+    state: Annotated[
+        str | None, Parameter(allow_leading_hyphen=True, help="What the run's state is at first: JSON, @file, or -.")
+    ] = None
+    start_at: Annotated[
+        str | None, Parameter(help="When the run may begin, such as 2026-01-31T09:00; local time unless it says more.")
+    ] = None
+    start_in: Annotated[str | None, Parameter(help="After how long the run may begin, such as 2h.")] = None
     wait: Annotated[bool, Parameter(help="Execute the run here and wait for its end.")] = False
     timeout: Annotated[
         str | None, Parameter(help="How long to wait, such as 30s; the run itself goes on after that.")
     ] = None
+    until_waiting: Annotated[
+        bool, Parameter(help="With --wait: end in 8 as soon as the run waits for somebody.")
+    ] = False
 
 
 PLAIN: Final = RunOptions()
@@ -42,7 +52,8 @@ def run(
     """Create a run of a workflow, and wait for it if you like.
 
     Without --wait the run is left to the workers of the store. With --wait this process works on it too, so nothing
-    else has to be running; it ends in 0 when the run completes, in 1 when it fails, in 7 when --timeout runs out.
+    else has to be running; it ends in 0 when the run completes, in 1 when it fails, in 7 when --timeout runs out. A run
+    that waits for somebody is told of with the command that answers it, and goes on here once that is done anywhere.
     """
     from holdfast_hosts.cli.acts.run import run as act
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from holdfast.entities.stage import StageInstance, StageStatus
 from holdfast_hosts.cli.demo.progress import Look, OrderState
-from holdfast_hosts.cli.rendering.run_page import standing
+from holdfast_hosts.cli.rendering.stage_table import standing
 from holdfast_hosts.cli.rendering.statuses import run_look, stage_look
 from holdfast_hosts.cli.rendering.times import took
 from holdfast_hosts.cli.spelling import counted

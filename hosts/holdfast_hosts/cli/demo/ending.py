@@ -127,8 +127,9 @@ def tell_ending(ending: Ending, *, common: Common) -> None:
     if common.json:
         answer(_shape(ending))
         return
+    from holdfast_hosts.cli.rendering.event_words import Teller
     from holdfast_hosts.cli.rendering.run_page import headline
-    from holdfast_hosts.cli.rendering.timeline import Teller, timeline_table
+    from holdfast_hosts.cli.rendering.timeline import timeline_table
 
     order = ending.order
     icon = "✓" if ending.tally.completed == ending.tally.orders and not ending.tally.duplicates else "✕"

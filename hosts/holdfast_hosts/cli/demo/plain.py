@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from holdfast.events import EventType
 from holdfast_hosts.cli.demo.progress import Look
-from holdfast_hosts.cli.rendering.timeline import Teller
+from holdfast_hosts.cli.rendering.event_words import Teller
 from holdfast_hosts.cli.rendering.times import time_of_day
 
 #: Facts that tell a reader of a log nothing.

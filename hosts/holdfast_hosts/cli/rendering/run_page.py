@@ -15,13 +15,16 @@ from rich.text import Text
 
 from holdfast.codec import from_json
 from holdfast.entities.run import Run
-from holdfast.entities.stage import StageInstance, StageKey, StageStatus
+from holdfast.entities.stage import StageInstance, StageKey
+from holdfast.entities.wait import Wait
 from holdfast.ports.queries import Annotation, LogLine
-from holdfast_hosts.cli.rendering.shortening import worker_name
-from holdfast_hosts.cli.rendering.statuses import run_look, stage_look
+from holdfast_hosts.cli.rendering.names import stage_words
+from holdfast_hosts.cli.rendering.stage_table import stage_table, visible
+from holdfast_hosts.cli.rendering.statuses import run_look
 from holdfast_hosts.cli.rendering.times import date_time, time_of_day, took
+from holdfast_hosts.cli.rendering.wait_words import held_words, waits_line
 from holdfast_hosts.cli.shapes import run_length
-from holdfast_hosts.cli.spelling import clean, counted, one_line
+from holdfast_hosts.cli.spelling import clean, counted
 
 #: Characters of an input or output that a page shows; --json shows all.
 SHOWN: Final = 2_000
@@ -43,6 +46,15 @@ class RunPage:
     utc: bool
     #: When the first attempt of each stage instance began.
     begun: Mapping[StageKey, datetime]
+    #: What it waits for.
+    waits: Sequence[Wait] = ()
+    #: The runs that it started, newest first, and whether there are more.
+    children: Sequence[Run] = ()
+    more_children: bool = False
+    #: Why it is held back by a person; None unless it is.
+    paused: str | None = None
+    #: When a run begins that was created to start later.
+    begins: datetime | None = None
 
 
 def headline(run: Run, stages: Sequence[StageInstance], *, now: datetime) -> Text:
@@ -52,7 +64,7 @@ def headline(run: Run, stages: Sequence[StageInstance], *, now: datetime) -> Tex
     length = run_length(run, now=now)
     if length is not None:
         facts[0] += f" {'in' if run.status.is_terminal else 'for'} {took(length)}"
-    seen = [stage for stage in stages if not stage.superseded]
+    seen = [stage for stage in visible(stages) if not stage.superseded]
     facts.append(counted(len(seen), "stage"))
     retries = sum(max(stage.attempt - 1, 0) for stage in seen)
     if retries:
@@ -66,10 +78,11 @@ def run_page(page: RunPage) -> Iterator[RenderableType]:
     run = page.run
     yield headline(run, page.stages, now=page.now)
     yield _facts(page)
-    if page.stages:
+    if visible(page.stages):
         yield ""
-        yield stage_table(run, page.stages, now=page.now, begun=page.begun)
+        yield stage_table(run, page.stages, now=page.now, begun=page.begun, waits=page.waits)
     yield from failure_lines(run)
+    yield from _family(page)
     for heading, text in page.payloads.items():
         yield ""
         yield Text(heading, style="dim")
@@ -82,7 +95,7 @@ def failure_lines(run: Run) -> list[Text]:
     failure = run.failure
     if failure is None:
         return []
-    stage = f'stage "{failure.stage_id}": ' if failure.stage_id else ""
+    stage = f'stage "{stage_words(failure.stage_id)}": ' if failure.stage_id else ""
     error = f"{failure.error}: " if failure.error else ""
     return [Text(clean(f"  {failure.code}  {stage}{error}{failure.message}"), style="red")]
 
@@ -105,64 +118,28 @@ def _facts(page: RunPage) -> Table:
         ("created", date_time(run.created_at, utc=page.utc)),
     ]
     if run.generation > 1:
-        rows.append(("generation", f"{run.generation}, by {counted(run.generation - 1, 'rerun')}"))
+        rows.append(("generation", f"{run.generation}, done again {counted(run.generation - 1, 'time')}"))
+    if run.header.parent_id is not None:
+        rows.append(("parent", run.header.parent_id))
+    rows += [("waiting", waits_line(page.waits, now=page.now))] if waits_line(page.waits, now=page.now) else []
+    rows += [("paused", page.paused)] if page.paused is not None else []
+    rows += [("held", held_words(run, page.begins, utc=page.utc))] if run.held else []
     for name, value in rows:
         table.add_row(Text(f"  {name}", style="dim"), Text(clean(value)))
     return table
 
 
-def stage_table(
-    run: Run, stages: Sequence[StageInstance], *, now: datetime, begun: Mapping[StageKey, datetime] | None = None
-) -> Table:
-    """Return the table of a run's stage instances.
-
-    Args:
-        run: The run.
-        stages: Its stage instances.
-        now: The present instant.
-        begun: When the first attempt of each began; where it is not known, the last attempt's beginning counts.
-    """
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("STAGE", no_wrap=True)
-    table.add_column("STATUS", no_wrap=True)
-    table.add_column("TRY", no_wrap=True)
-    table.add_column("TOOK", no_wrap=True, justify="right")
-    table.add_column("", overflow="fold")
-    several = run.generation > 1
-    for stage in stages:
-        icon, style = stage_look(stage.status)
-        generation = f" (generation {stage.key.generation})" if several else ""
-        word = "superseded" if stage.superseded else stage.status.value.lower()
-        table.add_row(
-            Text(f"{stage.key.stage_id}{generation}"),
-            Text(f"{icon} {word}", style="dim" if stage.superseded else style),
-            Text(f"{stage.attempt} of {stage.max_attempts}" if stage.attempt else "–"),
-            Text(_took(stage, began=(begun or {}).get(stage.key), now=now)),
-            Text(standing(stage, now=now)),
-        )
-    return table
-
-
-def _took(stage: StageInstance, *, began: datetime | None, now: datetime) -> str:
-    began = began or stage.started_at
-    return "–" if began is None else took((stage.finished_at or now) - began)
-
-
-def standing(stage: StageInstance, *, now: datetime) -> str:
-    """Return what a live stage instance waits for, or why the last attempt failed."""
-    words: list[str] = []
-    if stage.failure is not None and stage.status is not StageStatus.COMPLETED:
-        words.append(one_line(stage.failure.message))
-    if stage.status is StageStatus.RUNNING and stage.lease_until is not None:
-        left = stage.lease_until - now
-        ends = f"lease ends in {took(left)}" if left.total_seconds() > 0 else f"lease ended {took(-left)} ago"
-        words.append(f"on {worker_name(stage.worker)}, {ends}")
-    elif stage.due_at is not None and stage.due_at > now:
-        what = "next poll" if stage.status is StageStatus.SUSPENDED else "next try"
-        words.append(f"{what} in {took(stage.due_at - now)}")
-    elif stage.status is StageStatus.READY:
-        words.append("waits for a worker")
-    return "; ".join(words)
+def _family(page: RunPage) -> Iterator[RenderableType]:
+    if not page.children:
+        return
+    yield ""
+    yield Text("Children", style="dim")
+    for child in page.children:
+        icon, style = run_look(child.status)
+        words = f"{icon} {child.status.value.lower():<12} {child.id}  {child.header.workflow_id}"
+        yield Text(f"  {clean(words)}", style=style)
+    if page.more_children:
+        yield Text("  … and more", style="dim")
 
 
 def _notes(page: RunPage) -> Iterator[RenderableType]:

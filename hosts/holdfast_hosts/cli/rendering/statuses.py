@@ -15,6 +15,8 @@ _RUN: Final[Mapping[RunStatus, tuple[str, str]]] = {
     RunStatus.PENDING: ("·", "dim"),
     RunStatus.RUNNING: ("▶", "cyan"),
     RunStatus.WAITING: ("◷", "magenta"),
+    RunStatus.PAUSED: ("‖", "yellow"),
+    RunStatus.COMPENSATING: ("↶", "yellow"),
     RunStatus.COMPLETED: ("✓", "green"),
     RunStatus.FAILED: ("✕", "bold red"),
     RunStatus.CANCELLED: ("⊘", "yellow"),
