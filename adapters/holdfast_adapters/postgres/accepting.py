@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -17,7 +16,6 @@ from holdfast.change import (
     NewWait,
     Park,
     Requeue,
-    Reservation,
     Rule,
     Step,
     Suspend,
@@ -27,7 +25,8 @@ from holdfast.entities.stage import StageStatus
 from holdfast.entities.timer import CHILD_PREFIX, PARENT
 from holdfast.entities.wait import WaitStatus
 from holdfast.events import EventType
-from holdfast.gates import GateState, arrive, merged, new_gate
+from holdfast.gates import GateState, arrive, merged, new_gate, next_arrival
+from holdfast.traces import Reservation
 from holdfast_adapters.postgres import encoding, rare
 from holdfast_adapters.postgres.found import (
     ATTEMPT,
@@ -307,9 +306,10 @@ class Acceptance:
         """Hand the arrivals to their gates, write what follows, and return it in that order."""
         change, run = self._change, self._run
         steps: list[Step] = []
-        arrivals = deque(change.step.arrivals)
-        while arrivals:
-            arrival = arrivals.popleft()
+        arrivals = list(change.step.arrivals)
+        # A run that has closed has no gates any more, and what it tells last is that it did.
+        while arrivals and not self._closes:
+            arrival = next_arrival(arrivals, change.rules)
             rule = change.rules[arrival.gate]
             gate, step = arrive(self._found.gate(run.id, rule), rule, arrival)
             self._keep_gate(rule, gate)
