@@ -62,18 +62,19 @@ class Access:
         """Open the store; harmless when it is open."""
         if self._process is not None:
             return
-        connection = await self._connect()
         try:
-            await check_server(connection, store=self.name)
-            if not self._settings.migrate:
-                await require_current(connection, store=self.name)
-            elif await pending_migrations(connection, store=self.name):
-                await migrate(connection, store=self.name)
+            wire = await self._wire(self._check)
         except psycopg.Error as error:
             raise StoreUnavailable(f"{self.name} cannot be opened: {error}") from error
-        finally:
-            await connection.close()
         self._process = os.getpid()
+        self.lane.adopt(wire)
+
+    async def _check(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        await check_server(connection, store=self.name)
+        if not self._settings.migrate:
+            await require_current(connection, store=self.name)
+        elif await pending_migrations(connection, store=self.name):
+            await migrate(connection, store=self.name)
 
     async def close(self) -> None:
         """Close the store; harmless when it is closed."""
@@ -96,9 +97,11 @@ class Access:
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"{self.name} cannot be reached: {str(error).strip()}") from error
 
-    async def _wire(self) -> Wire:
+    async def _wire(self, prepare: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None) -> Wire:
         connection = await self._connect()
         try:
+            if prepare is not None:
+                await prepare(connection)
             await connection.execute(_SETTINGS)
             return Wire(connection, patience=self._settings.patience, prepare=True)
         except BaseException:

@@ -69,6 +69,10 @@ class Lane:
         self._committing: asyncio.Task[None] | None = None
         self._is_open = True
 
+    def adopt(self, wire: Wire) -> None:
+        """Take a connection over."""
+        self._pool.adopt(wire)
+
     async def commit(self, changes: Sequence[Prepared]) -> list[Outcome]:
         """Apply change-sets together with whatever else arrives meanwhile."""
         self._check()

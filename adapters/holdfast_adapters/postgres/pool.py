@@ -25,6 +25,11 @@ class Pool:
         #: Who waits for a connection, or for leave to make one.
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    def adopt(self, wire: Wire) -> None:
+        """Take over a connection that was made elsewhere."""
+        self._made.add(wire)
+        self.give_back(wire)
+
     async def take(self) -> Wire:
         """Return a connection that nobody else uses, and that must be given back.
 
