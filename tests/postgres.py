@@ -29,7 +29,7 @@ from psycopg import conninfo, sql
 from holdfast.driving import run_sync
 from holdfast.ports.clock import Clock
 from holdfast.ports.persistence import Persistence
-from holdfast_adapters.postgres import PostgresPersistence
+from holdfast_adapters.postgres import PostgresBlobStore, PostgresPersistence
 
 #: A file system in memory, where there is one: what tests write need not survive a power cut.
 _IN_MEMORY: Final = Path("/dev/shm")
@@ -231,11 +231,11 @@ class Bridge:
     Calls from another loop are awaited there, calls without a loop block, as those of the SQLite store do.
     """
 
-    def __init__(self, store: PostgresPersistence) -> None:
-        self.store = store
+    def __init__(self, store: PostgresPersistence | PostgresBlobStore) -> None:
+        self._store = store
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self.store, name)
+        method = getattr(self._store, name)
 
         async def call(*args: Any, **options: Any) -> Any:
             future = asyncio.run_coroutine_threadsafe(method(*args, **options), _loop())

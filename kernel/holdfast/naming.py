@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from holdfast.errors import InvalidInput
@@ -10,6 +11,12 @@ from holdfast.errors import InvalidInput
 MAX_NAME: Final = 255
 #: The most that one command may be asked to take in one go, so that every transaction stays bounded.
 MAX_LIMIT: Final = 1_000_000
+#: Longest key of a blob in bytes of UTF-8; object stores take no more.
+MAX_BLOB_KEY: Final = 1024
+#: Longest part of it between slashes in bytes of UTF-8; file systems take 255, of which stores use some themselves.
+MAX_BLOB_PART: Final = 250
+#: A part that begins with a dot could be a way upwards or a file of the store's own.
+_BLOB_PART: Final = re.compile(r"(?!\.)[\w.@=+~-]+")
 
 
 def check_text(what: str, text: object) -> None:
@@ -54,3 +61,26 @@ def check_number(what: str, number: object, *, least: int = 0, most: int = MAX_L
         raise InvalidInput(what, ["it should be an integer"])
     if not least <= number <= most:
         raise InvalidInput(what, [f"it should be between {least:,} and {most:,}"])
+
+
+def is_blob_part(name: str) -> bool:
+    """Return whether *name* may stand between two slashes of the key of a blob."""
+    return _BLOB_PART.fullmatch(name) is not None
+
+
+def check_blob_key(key: str) -> str:
+    """Return *key* if every blob store can hold it under its own root.
+
+    Raises:
+        InvalidInput: If it is empty or too long, or has a part that is empty, begins with a dot, or holds anything
+            but letters, digits and ``_ . @ = + ~ -``.
+    """
+    parts = key.split("/")
+    if not all(map(is_blob_part, parts)):
+        raise InvalidInput(
+            "blob key", [f"{key!r} has a part that could leave the store or that some store cannot hold"]
+        )
+    if len(key.encode()) > MAX_BLOB_KEY or any(len(part.encode()) > MAX_BLOB_PART for part in parts):
+        limits = f"it is longer than {MAX_BLOB_KEY} bytes or has a part longer than {MAX_BLOB_PART}"
+        raise InvalidInput("blob key", [limits])
+    return key

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from holdfast.errors import BlobMissing, InvalidInput, Unavailable
-from holdfast_adapters.blobs.keys import check_key, is_part
+from holdfast.naming import check_blob_key, is_blob_part
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ class LocalBlobStore:
         self._unfinished.stat()
 
     def _path(self, key: str) -> Path:
-        return self._root / check_key(key)
+        return self._root / check_blob_key(key)
 
     def _write(self, target: Path, data: bytes) -> None:
         if not target.is_file():
@@ -196,7 +196,7 @@ def _walk(folder: Path, *, within: str, prefix: str, after: str) -> Iterator[str
             there = (
                 f"{within}{entry.name}/" if entry.is_dir(follow_symlinks=False) else f"{within}{entry.name}"
                 for entry in entries
-                if is_part(entry.name)
+                if is_blob_part(entry.name)
             )
             names = sorted(name for name in there if _may_hold(name, prefix=prefix, after=after))
     except (FileNotFoundError, NotADirectoryError):

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Sequence
 
 from holdfast.errors import BlobMissing
-from holdfast_adapters.blobs.keys import check_key
+from holdfast.naming import check_blob_key
 
 
 class MemoryBlobStore:
@@ -18,7 +18,7 @@ class MemoryBlobStore:
     async def put(self, key: str, data: bytes) -> None:
         """Store *data* under *key*, create-only."""
         # A mutable buffer that the caller goes on using must not change what was stored.
-        self._blobs.setdefault(check_key(key), bytes(data))
+        self._blobs.setdefault(check_blob_key(key), bytes(data))
 
     async def get(self, key: str) -> bytes:
         """Return the bytes under *key*.
@@ -27,13 +27,13 @@ class MemoryBlobStore:
             BlobMissing: If there is nothing under the key.
         """
         try:
-            return self._blobs[check_key(key)]
+            return self._blobs[check_blob_key(key)]
         except KeyError:
             raise BlobMissing(key) from None
 
     async def delete(self, key: str) -> None:
         """Remove *key*; harmless if it does not exist."""
-        self._blobs.pop(check_key(key), None)
+        self._blobs.pop(check_blob_key(key), None)
 
     async def list(self, prefix: str, *, limit: int, after: str | None = None) -> Sequence[str]:
         """Return at most *limit* keys that begin with *prefix* and come after *after*, in order of key."""

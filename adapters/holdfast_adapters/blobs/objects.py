@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from holdfast.errors import BlobMissing, Unavailable
-from holdfast_adapters.blobs.keys import check_key, is_part
+from holdfast.naming import check_blob_key, is_blob_part
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -39,7 +39,7 @@ class ObstoreBlobStore:
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
-        check_key(key)
+        check_blob_key(key)
         try:
             await _call(
                 lambda: obstore.put(self._store, key, data, mode="create"),
@@ -58,7 +58,7 @@ class ObstoreBlobStore:
         """
         import obstore
 
-        check_key(key)
+        check_blob_key(key)
 
         async def fetch() -> bytes:
             answer = await obstore.get_async(self._store, key)
@@ -79,7 +79,7 @@ class ObstoreBlobStore:
         """
         import obstore
 
-        check_key(key)
+        check_blob_key(key)
         try:
             await _call(
                 lambda: obstore.delete(self._store, key),
@@ -99,7 +99,7 @@ class ObstoreBlobStore:
 
         # Object stores match whole parts between slashes, promise no order, and a local one shows foreign files.
         folder = prefix.rpartition("/")[0] or None
-        if folder is not None and not all(map(is_part, folder.split("/"))):
+        if folder is not None and not all(map(is_blob_part, folder.split("/"))):
             return ()
         pages = obstore.list(  # pyright: ignore[reportUnknownMemberType]  # other overloads need a package we do not
             self._store, folder, offset=after, chunk_size=_PAGE

@@ -6,6 +6,7 @@ from typing import Final
 
 from holdfast.ports.clock import Clock
 from holdfast_adapters.postgres.access import Access, AccessSettings
+from holdfast_adapters.postgres.blobs import PostgresBlobStore
 from holdfast_adapters.postgres.journal import PostgresJournal
 from holdfast_adapters.postgres.outbox import PostgresOutbox
 from holdfast_adapters.postgres.queries import PostgresQueries
@@ -42,9 +43,12 @@ class PostgresPersistence(
         connections: int = CONNECTIONS,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        self._access = Access(
+        access = Access(
             AccessSettings(url=url, clock=clock, migrate=migrate, connections=connections, patience=patience)
         )
+        self._access = access
+        #: Where large payloads go, unless the host names another place.
+        self.blob_store = PostgresBlobStore(access)
 
     async def open(self) -> None:
         """Reach the database and bring its schema up to date."""

@@ -14,7 +14,7 @@ from itertools import chain, repeat
 from textwrap import dedent
 from typing import Any, Final
 
-_PARAMETER: Final = re.compile(r"\$(\d+)::(bigint|integer|text|boolean)(\[\])?")
+_PARAMETER: Final = re.compile(r"\$(\d+)::(bigint|integer|text|boolean|bytea)(\[\])?")
 _HEAD: Final = struct.Struct(">5i").pack
 _LENGTH: Final = struct.Struct(">i").pack
 _BIGINT: Final = struct.Struct(">q").pack
@@ -92,6 +92,7 @@ _ENCODERS: Final[dict[tuple[str, bool], Encode]] = {
     ("integer", False): _INTEGER,
     ("text", False): str.encode,
     ("boolean", False): lambda value: b"\x01" if value else b"\x00",
+    ("bytea", False): bytes,
     ("bigint", True): _numbers("q", _BIGINT_OID, width=8),
     ("integer", True): _numbers("i", _INTEGER_OID, width=4),
     ("text", True): _text_array,

@@ -335,6 +335,13 @@ CREATE TABLE holdfast.log (
 );
 CREATE INDEX log_run ON holdfast.log (run, id);
 
+-- Large payloads and artifacts, unless another place is named for them. They are compressed already or not worth it.
+CREATE TABLE holdfast.blob (
+    key text COLLATE "C" PRIMARY KEY,
+    data bytea NOT NULL
+);
+ALTER TABLE holdfast.blob ALTER COLUMN data SET STORAGE EXTERNAL;
+
 -- Sinks that have asked for events. `backfill` is the last run whose stream was made for a sink that came later than
 -- the runs; NULL when none is missing.
 CREATE TABLE holdfast.sink (
