@@ -10,13 +10,13 @@ from typing import Any, Final, TypeVar
 
 import attrs
 import psycopg
-from psycopg import conninfo
 
-from holdfast.errors import StoreUnavailable, UnusableStore
+from holdfast.errors import StoreUnavailable
 from holdfast.ports.clock import Clock
 from holdfast_adapters.postgres.encoding import micros
 from holdfast_adapters.postgres.lane import Lane, LaneSettings
 from holdfast_adapters.postgres.prepared import Prepared
+from holdfast_adapters.postgres.reaching import connect, shown
 from holdfast_adapters.postgres.schema import check_server, migrate, pending_migrations, require_current
 from holdfast_adapters.postgres.statements import Call
 from holdfast_adapters.postgres.wave import Outcome
@@ -89,16 +89,8 @@ class Access:
             else:
                 lane.end()
 
-    async def _connect(self) -> psycopg.AsyncConnection[Any]:
-        try:
-            return await psycopg.AsyncConnection.connect(self._settings.url, autocommit=True)
-        except psycopg.ProgrammingError as error:
-            raise UnusableStore(self.name, why=f"The address cannot be read ({error}).", fix=_FORM) from error
-        except psycopg.OperationalError as error:
-            raise StoreUnavailable(f"{self.name} cannot be reached: {str(error).strip()}") from error
-
     async def _wire(self, prepare: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None) -> Wire:
-        connection = await self._connect()
+        connection = await connect(self._settings.url)
         try:
             if prepare is not None:
                 await prepare(connection)
@@ -159,17 +151,3 @@ class Access:
     async def use(self, act: Callable[[Wire], Awaitable[T]]) -> T:
         """Do something with a connection that nobody else uses meanwhile."""
         return await self.lane.use(act)
-
-
-_FORM: Final = "Use postgresql://user@host/database, or key=value words as libpq takes them."
-
-
-def shown(url: str) -> str:
-    """Return an address as it may be shown: without what could be a secret."""
-    try:
-        parts = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return "postgresql:…"
-    where = str(parts.get("host") or "")
-    port = f":{parts['port']}" if parts.get("port") else ""
-    return f"postgresql://{where}{port}/{parts.get('dbname') or ''}"

@@ -100,7 +100,7 @@ def _lines(words: tuple[str, ...], entries: tuple[Entry, ...], summary: str) -> 
         yield f"  {word:<{width}}  {text}"
     yield ""
     yield "Options of every command"
-    yield f"  --store URL   Where the runs live: memory: or sqlite:///path  [{STORE_VARIABLE}, {DEFAULT_STORE}]"
+    yield f"  --store URL   Where the runs live: memory:, sqlite:///path or postgresql://…  [{STORE_VARIABLE}, {DEFAULT_STORE}]"
     yield "  --json        Print one JSON object on stdout"
     yield "  --utc         Show times in UTC instead of local time"
     yield "  --debug       Show the traceback of an error"
