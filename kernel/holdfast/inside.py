@@ -174,12 +174,14 @@ class JournalledSteps:
         self._watch.asked[new.name] = None
         try:
             wait = (await self.waits()).get(new.name)
-            if wait is not None and wait.status not in {WaitStatus.OPEN, WaitStatus.CLOSED}:
-                return wait
-            self._watch.parking[new.name] = new
+            is_open = wait is None or wait.status in {WaitStatus.OPEN, WaitStatus.CLOSED}
+            if is_open:
+                self._watch.parking[new.name] = new
         finally:
             under_way.discard(at)
-        await self._park(new)
+        if wait is None or is_open:
+            await self._park(new)
+        return wait
 
     async def waits(self) -> dict[str, Wait]:
         """Return the waits that the stage has had, by name."""

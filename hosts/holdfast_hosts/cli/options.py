@@ -23,7 +23,10 @@ class Common:
 
     store: Annotated[
         str,
-        Parameter(env_var=STORE_VARIABLE, help="Where the runs live: memory:, sqlite:///path or postgresql://…."),
+        Parameter(
+            env_var=STORE_VARIABLE,
+            help="Where the runs live: memory:, sqlite:///path or postgresql://user@host/database.",
+        ),
     ] = DEFAULT_STORE
     json: Annotated[bool, Parameter(help="Print one JSON object on stdout.")] = False
     utc: Annotated[bool, Parameter(help="Show times in UTC instead of local time.")] = False
