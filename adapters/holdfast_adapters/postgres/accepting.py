@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -70,8 +69,6 @@ _NEVER: Final = (0, 0, 0, None, None)
 #: Of one too: lost, via, depth, origin, failure, metrics, edge and output.
 _BLANK: Final = (None, None, 1, 1, None, None, None, None, None, None, None)
 _NO_MESSAGE: Final = (None, None, None, None, None)
-#: Of the epochs that were lost on one job this many are remembered; reaping counts as an attempt, so few ever are.
-_MOST_LOST: Final = 32
 
 
 class Acceptance:
@@ -150,7 +147,7 @@ class Acceptance:
         assert fence is not None, "only a fenced job is settled"
         assert job is not None, "a fence names its job"
         run, now = self._run, self._now
-        lost = _lost_epochs(row) if fence.expired else row[LOST]
+        lost = encoding.lost_text(row[LOST], row[EPOCH]) if fence.expired else row[LOST]
         at = (run.n, *job)
         if isinstance(settle, Finish):
             self._end(settle, at, row=row, lost=lost)
@@ -395,9 +392,3 @@ class Acceptance:
             writes.add(rare.TELL_PARENT, (CHILD_PREFIX + run.id, self._now, run.parent))
         if run.status != RunStatus.COMPLETED.value:
             writes.add(rare.TELL_CHILDREN, (PARENT, self._now, run.id))
-
-
-def _lost_epochs(row: JobRow) -> str:
-    """Return the epochs lost on a job, the present one included."""
-    before: list[int] = json.loads(row[LOST]) if row[LOST] else []
-    return encoding.encode([*before, row[EPOCH]][-_MOST_LOST:])

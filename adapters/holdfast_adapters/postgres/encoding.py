@@ -15,6 +15,8 @@ from holdfast.entities.run import Failure
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
+#: Of the epochs that were lost on one job this many are remembered; reaping counts as an attempt, so few ever are.
+_MOST_LOST: Final = 32
 #: What an escaped line of a log begins with.
 _ESCAPED: Final = "\x01"
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
@@ -99,6 +101,12 @@ def line_text(text: str) -> str:
 def line(stored: str) -> str:
     """Return a stored line of a log."""
     return str(decode(stored.removeprefix(_ESCAPED))) if stored.startswith(_ESCAPED) else stored
+
+
+def lost_text(before: str | None, epoch: int) -> str:
+    """Return the epochs lost on a job, *epoch* included, as they are stored."""
+    known: list[int] = decode(before) if before else []
+    return encode([*known, epoch][-_MOST_LOST:])
 
 
 def state_text(payload: Payload) -> str:
