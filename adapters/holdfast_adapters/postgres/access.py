@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -24,12 +25,17 @@ from holdfast_adapters.postgres.wire import Rows, Wire
 
 T = TypeVar("T")
 
-#: The planner guesses how many rows an array has, and a plan that was made while a table was small stays: with these
-#: settings it has no way to be wrong, because every statement of this adapter is made of look-ups by index.
+#: The planner guesses how many rows an array has, and a plan that was made while a table was empty stays when it is
+#: large: with these settings it has no way to be wrong, because every statement of this adapter is made of look-ups by
+#: index, in the order in which its joins are written. `test_plans` shows it.
 _SETTINGS: Final = """
     SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
         set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false),
-        set_config('plan_cache_mode', 'force_generic_plan', false)"""
+        set_config('plan_cache_mode', 'force_generic_plan', false), set_config('join_collapse_limit', '1', false)"""
+#: What is written is found by whole keys, never in order. Without plain index scans nothing is left but bitmaps, which
+#: need a key, so that no statement can begin with the whole of a table that it joins to an array.
+_KEYS_ONLY: Final = """
+    SELECT set_config('enable_indexscan', 'off', false), set_config('enable_indexonlyscan', 'off', false)"""
 
 
 @attrs.frozen(kw_only=True)
@@ -63,7 +69,7 @@ class Access:
         if self._process is not None:
             return
         try:
-            wire = await self._wire(self._check)
+            wire = await self._wire(keys_only=False, prepare=self._check)
         except psycopg.Error as error:
             raise StoreUnavailable(f"{self.name} cannot be opened: {error}") from error
         self._process = os.getpid()
@@ -89,12 +95,16 @@ class Access:
             else:
                 lane.end()
 
-    async def _wire(self, prepare: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None) -> Wire:
+    async def _wire(
+        self, *, keys_only: bool, prepare: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None
+    ) -> Wire:
         connection = await connect(self._settings.url)
         try:
             if prepare is not None:
                 await prepare(connection)
             await connection.execute(_SETTINGS)
+            if keys_only:
+                await connection.execute(_KEYS_ONLY)
             return Wire(connection, patience=self._settings.patience, prepare=True)
         except BaseException:
             await connection.close()
@@ -132,7 +142,8 @@ class Access:
             settings = self._settings
             lane = self._lanes[loop] = Lane(
                 LaneSettings(
-                    connect=self._wire,
+                    connect=partial(self._wire, keys_only=False),
+                    connect_writer=partial(self._wire, keys_only=True),
                     instant=self.instant,
                     size=settings.connections,
                     patience=settings.patience,
@@ -151,3 +162,7 @@ class Access:
     async def use(self, act: Callable[[Wire], Awaitable[T]]) -> T:
         """Do something with a connection that nobody else uses meanwhile."""
         return await self.lane.use(act)
+
+    async def write(self, act: Callable[[Wire], Awaitable[T]]) -> T:
+        """Do something by whole keys alone with a connection that nobody else uses meanwhile."""
+        return await self.lane.write(act)

@@ -29,9 +29,7 @@ LOCK_FAMILIES: Final = Statement(
     rows.select(
         """
     SELECT r.id, {state} FROM holdfast.run r
-    WHERE r.id = ANY($1::text[] || ARRAY(
-        SELECT c.parent FROM holdfast.run c WHERE c.id = ANY($2::text[]) AND c.parent IS NOT NULL
-    ))
+    WHERE r.id = ANY($1::text[] || ARRAY(SELECT c.parent FROM holdfast.run c WHERE c.id = ANY($2::text[])))
     ORDER BY r.n FOR UPDATE""",
         state=RUN_STATE,
     )

@@ -103,6 +103,9 @@ DUE_JOB: Final = Statement(
     ).replace("now()", "statement_timestamp()")
 )
 
+#: As on the connections that do nothing but write, until the end of the transaction; see `access`.
+KEYS_ONLY: Final = Statement("""
+    SELECT set_config('enable_indexscan', 'off', true), set_config('enable_indexonlyscan', 'off', true)""")
 LEASE_JOBS: Final = Statement("""
     UPDATE holdfast.job j
     SET status = v.status, epoch = v.epoch, attempt = v.attempt, worker = v.worker, lease_until = v.lease_until,
@@ -171,7 +174,7 @@ async def _grant(wire: Wire, candidates: Sequence[Candidate], *, worker: str, tt
         leased.append((status, epoch, attempt, worker, now + ttl, now, *key))
         granted = (epoch, attempt, max_attempts, queue, status, *more)
         leases.append(rows.lease(granted, key=rows.key(run_id, key[1:]), worker=worker, now=now))
-    await wire.run(with_rows(LEASE_JOBS, leased), *writes.calls(), (COMMIT, ()))
+    await wire.run((KEYS_ONLY, ()), with_rows(LEASE_JOBS, leased), *writes.calls(), (COMMIT, ()))
     return leases
 
 

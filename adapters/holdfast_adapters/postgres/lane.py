@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 #: A transaction takes no further change-sets once it has so many; 200 is where throughput no longer rises with size.
 FULL_BATCH: Final = 200
+#: Connections that write: one for commits, and one so that a heartbeat need not wait for them.
+WRITERS: Final = 2
 #: How often a transaction is tried that met others; each time at least one of those it met has come to its end.
 MOST_MEETINGS: Final = 10
 #: How often something is tried whose connection turns out to have ended while it was idle.
@@ -36,6 +38,8 @@ class LaneSettings:
     """How a lane goes about it."""
 
     connect: Connect
+    #: For connections that find what they write by whole keys.
+    connect_writer: Connect
     #: The instant, in microseconds; None leaves it to the database's clock.
     instant: Callable[[], int | None]
     #: Connections for everything but commits, and how many seconds somebody waits for one of them.
@@ -56,15 +60,15 @@ class Request:
 class Lane:
     """One event loop's way to the database.
 
-    Commits go through a connection of their own. The first of them starts a transaction at once; those that arrive
-    while it is under way become the next one together. There is no waiting window.
+    The first commit starts a transaction at once; those that arrive while it is under way become the next one together.
+    There is no waiting window.
     """
 
     def __init__(self, settings: LaneSettings) -> None:
         self.loop = asyncio.get_running_loop()
         self._instant = settings.instant
         self._pool = Pool(settings.connect, size=settings.size, patience=settings.patience)
-        self._commits = Pool(settings.connect, size=1, patience=settings.patience)
+        self._writers = Pool(settings.connect_writer, size=WRITERS, patience=settings.patience)
         self._queue: deque[Request] = deque()
         self._committing: asyncio.Task[None] | None = None
         self._is_open = True
@@ -102,9 +106,16 @@ class Lane:
             CommitUnknown: If *act* raises it.
             InvalidInput: If a value has no form in the store.
         """
+        return await self._used(self._pool, act)
+
+    async def write(self, act: Callable[[Wire], Awaitable[T]]) -> T:
+        """Do what `use` does with a connection that finds what it writes by whole keys alone."""
+        return await self._used(self._writers, act)
+
+    async def _used(self, pool: Pool, act: Callable[[Wire], Awaitable[T]]) -> T:
         self._check()
         try:
-            return await self._try(self._pool, act)
+            return await self._try(pool, act)
         except FAULTS as error:
             raise refused(error) from error
 
@@ -153,7 +164,7 @@ class Lane:
         """Apply *batch* as one transaction, and if it cannot be, each request of it by itself."""
         changes = [change for request in batch for change in request.changes]
         try:
-            outcomes = iter(await self._try(self._commits, lambda wire: apply(wire, changes, now=self._instant())))
+            outcomes = iter(await self._try(self._writers, lambda wire: apply(wire, changes, now=self._instant())))
         except Exception as error:  # noqa: BLE001 - whatever it is, it has its owner among the callers
             if len(batch) > 1 and not is_fault_of_server(error):
                 for request in batch:
@@ -181,7 +192,7 @@ class Lane:
         """Close the connections at once; for a loop that runs no more."""
         self._is_open = False
         self._pool.close()
-        self._commits.close()
+        self._writers.close()
 
 
 async def _end(wire: Wire) -> None:

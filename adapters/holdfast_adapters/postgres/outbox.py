@@ -185,7 +185,7 @@ class PostgresOutbox:
             settled = (await wire.run((BEGIN, ()), (self._LOCK_STREAMS, streams), settle, (COMMIT, ())))[2]
             return {place for (place,) in settled}
 
-        held = await self._access.use(write)
+        held = await self._access.write(write)
         return [place in held for place in range(len(deliveries))]
 
     _REPLAY: Final = Statement(

@@ -59,7 +59,7 @@ class PostgresWork:
     async def lease_one(self, key: StageKey, *, worker: str, ttl: timedelta) -> Lease | None:
         """Grant the lease on exactly this job, if it is eligible."""
         now = self._access.instant()
-        return await self._access.use(lambda wire: claim_one(wire, key, worker=worker, ttl=ttl, now=now))
+        return await self._access.write(lambda wire: claim_one(wire, key, worker=worker, ttl=ttl, now=now))
 
     #: The runs first and in their order, as everybody who writes to jobs does: a commit that settles the same jobs at
     #: the same moment would otherwise wait for these while these wait for it.
@@ -85,7 +85,7 @@ class PostgresWork:
         async def write(wire: Wire) -> Rows:
             return (await wire.run((BEGIN, ()), (self._LOCK_RUNS, (runs,)), extend, (COMMIT, ())))[2]
 
-        held = set(await self._access.use(write))
+        held = set(await self._access.write(write))
         return [ref for ref, key in zip(leases, asked, strict=True) if key not in held]
 
     _LIST_EXPIRED: Final = Statement(
