@@ -33,11 +33,11 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-def play(scenario: Scenario, make_store: StoreMaker, *, ways: Sequence[Way]) -> None:
-    """Play the scenario with every disturbance; fail with those that broke a promise."""
+def play(scenario: Scenario, make_store: StoreMaker, *, ways: Sequence[Way], stride: int = 1) -> None:
+    """Play the scenario with every *stride*-th disturbance; fail with those that broke a promise."""
     numbers: dict[Way, int] = {}
     broken: list[str] = []
-    for case in systematic(scenario, make_store, ways=ways):
+    for case in systematic(scenario, make_store, ways=ways, stride=stride):
         numbers[case.disturbance.way] = case.disturbance.number
         if case.violations:
             broken.append(case.describe())
@@ -58,8 +58,12 @@ def test_promises_hold_in_memory(scenario: Scenario, way: Way) -> None:
     "scenario", [one for one in SCENARIOS if one.name in ON_FILE], ids=lambda scenario: scenario.name
 )
 def test_promises_hold_on_sqlite(scenario: Scenario, folder: Path) -> None:
-    """The same holds when every process opens the database file for itself and the dead never close it."""
-    play(scenario, sqlite_files(folder), ways=FAILURES)
+    """The same holds when every process opens the database file for itself and the dead never close it.
+
+    Every third call is disturbed here, every one in the slow test below: what is asked of the ports is the same as in
+    memory, where none is left out.
+    """
+    play(scenario, sqlite_files(folder), ways=FAILURES, stride=3)
 
 
 @pytest.mark.postgres

@@ -6,7 +6,7 @@ the new generation hear of everything that was resolved before. What is done aga
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 import attrs
 
@@ -51,16 +51,19 @@ def rerun(snapshot: RunSnapshot, *, definition: Definition, stage_id: str) -> Ag
         raise IllegalTransition(
             f"Run {run.id}", source=run.status.value, target="rerun", hint="Cancel it first, or wait until it ends."
         )
-    begin = _beginning(stage_id, definition)
+    # A map is done again as a whole.
+    begin = definition.stages[stage_id].within or stage_id
     newest = newest_of(snapshot.stages)
     # A turn that it was skipped in is not one that it was done in.
     begun = (one for one in newest if one.key.stage_id == begin and one.status is not StageStatus.SKIPPED)
     turn = max((one.key.turn for one in begun), default=0)
-    graph = definition.graph
+    graph, collected = definition.graph, _collecting(newest, definition=definition)
     kept = {
         (one.key.stage_id, one.key.turn): one
         for one in newest
-        if _stands(one, definition) and graph.precedes(one.key.stage_id, one.key.turn, of=begin, of_turn=turn)
+        if _stands(one, definition)
+        and collected(one) is not False
+        and graph.precedes(one.key.stage_id, one.key.turn, of=begin, of_turn=turn)
     }
     _require_not_undone(kept.values(), newest=newest, snapshot=snapshot, definition=definition, asked=stage_id)
     again = tuple(
@@ -73,7 +76,8 @@ def rerun(snapshot: RunSnapshot, *, definition: Definition, stage_id: str) -> Ag
     supersede = tuple(Supersede(stage_id=one, from_turn=_first_again(one, kept)) for one in gone)
     told = {"fromStage": stage_id, "generation": generation, "stages": _shown(again)}
     routing = follow(kept.values(), snapshot=snapshot, definition=definition, generation=generation)
-    if not any((job.key.stage_id, job.key.turn) == (begin, turn) for job in routing.settled().jobs):
+    opened = routing.settled()
+    if opened.run is not None or not any((job.key.stage_id, job.key.turn) == (begin, turn) for job in opened.jobs):
         raise _not_led_to(begin, turn, snapshot=snapshot, definition=definition, kept=kept, asked=stage_id)
     return _opened(
         snapshot,
@@ -173,13 +177,7 @@ def _edge_behind(one: StageInstance, definition: Definition) -> Edge | None:
 def _kept_by_retry(newest: list[StageInstance], *, definition: Definition) -> dict[At, StageInstance]:
     graph = definition.graph
     done = {(one.key.stage_id, one.key.turn) for one in newest if one.status in _DONE and one.edge != ""}
-
-    def collected(one: StageInstance) -> bool | None:
-        """Return whether the map that the instance belongs to came to its end; None outside of maps."""
-        spec = definition.stages.get(one.key.stage_id)
-        mapped = None if spec is None else definition.stages[spec.within or spec.id].mapped
-        return None if mapped is None else (mapped.collect, one.key.turn) in done
-
+    collected = _collecting(newest, definition=definition)
     joined = {(one.key.stage_id, one.key.turn) for one in newest if one.status is StageStatus.COMPLETED}
     tolerated = _tolerated(newest, joined=joined, definition=definition)
     redone = (
@@ -205,6 +203,24 @@ def _kept_by_retry(newest: list[StageInstance], *, definition: Definition) -> di
         return not any(graph.precedes(root.stage_id, root.turn, of=stage_id, of_turn=turn) for root in roots)
 
     return {**{(one.key.stage_id, one.key.turn): one for one in newest if stays(one)}, **tolerated}
+
+
+def _collecting(newest: Iterable[StageInstance], *, definition: Definition) -> Callable[[StageInstance], bool | None]:
+    """Return what tells whether the map that an instance belongs to came to its end.
+
+    It says None of instances outside of maps, and of maps that were skipped as a whole.
+    """
+    there = {(one.key.stage_id, one.key.turn): one for one in newest}
+
+    def collected(one: StageInstance) -> bool | None:
+        spec = definition.stages.get(one.key.stage_id)
+        mapped = None if spec is None else definition.stages[spec.within or spec.id].mapped
+        end = None if mapped is None else there.get((mapped.collect, one.key.turn))
+        if mapped is None or (end is not None and end.status is StageStatus.SKIPPED):
+            return None
+        return end is not None and end.status is StageStatus.COMPLETED and end.edge != ""
+
+    return collected
 
 
 def _tolerated(
@@ -288,14 +304,6 @@ def _require_not_undone(
         raise IllegalTransition(f"Run {run.id}", source=run.status.value, target=f'rerun from "{asked}"', hint=hint)
 
 
-def _beginning(stage_id: str, definition: Definition) -> str:
-    """Return where what is done again begins: a map is done again as a whole."""
-    spec = definition.stages[stage_id]
-    if spec.act is Act.COLLECT:
-        spec = definition.stages[spec.sources[0]]
-    return spec.within or spec.id
-
-
 def _stands(one: StageInstance, definition: Definition) -> bool:
     """Return whether the instance has come to an end that what follows can build on."""
     if one.status is StageStatus.FAILED:
@@ -319,11 +327,12 @@ def _not_led_to(
         one.key.stage_id == begin and one.status is StageStatus.SKIPPED and one.key.turn == turn
         for one in newest_of(snapshot.stages)
     )
-    hint = (
-        "It was skipped. Rerun from the stage whose edges decide about it."
-        if skipped or not missing
-        else f"Stages before it never completed: {', '.join(missing)}. Rerun from one of them."
-    )
+    if skipped:
+        hint = "It was skipped. Rerun from the stage whose edges decide about it."
+    elif missing:
+        hint = f"Stages before it never completed: {', '.join(missing)}. Rerun from one of them."
+    else:
+        hint = "What is kept would fail the run again at once. Rerun from a stage further ahead."
     return IllegalTransition(
         f"Run {snapshot.run.id}",
         source=snapshot.run.status.value,

@@ -296,23 +296,26 @@ class Definition:
         if spec.within is not None:
             mapped = self.stages[spec.within].mapped
             return frozenset() if mapped is None or not mapped.tolerate else frozenset({mapped.collect})
-        if spec.mapped is not None:
-            return self.absorbers(spec.mapped.collect)
-        graph = self.graph
         found: set[str] = set()
-        ahead = [Way(edge=edge, target=t) for edge in graph.outgoing[stage_id] for t in edge.targets]
+        ahead = self._ahead(stage_id)
         seen: set[str] = set()
         while ahead:
             way = ahead.pop()
-            if way.target == END or graph.is_back(way) or graph.leaves(way) is not None:
+            if way.target == END or self.graph.is_back(way) or self.graph.leaves(way) is not None:
                 return frozenset()
             if self.stages[way.target].join.tolerate:
                 found.add(way.target)
                 continue
             if way.target in seen:
                 continue
-            if graph.arity[way.target] > 1:
+            if self.graph.arity[way.target] > 1:
                 return frozenset()
             seen.add(way.target)
-            ahead += [Way(edge=edge, target=t) for edge in graph.outgoing[way.target] for t in edge.targets]
+            ahead += self._ahead(way.target)
         return frozenset(found)
+
+    def _ahead(self, stage_id: str) -> list[Way]:
+        """Return the ways that lead away from the stage; behind the beginning of a map come those behind its end."""
+        mapped = self.stages[stage_id].mapped
+        source = stage_id if mapped is None else mapped.collect
+        return [Way(edge=edge, target=target) for edge in self.graph.outgoing[source] for target in edge.targets]

@@ -35,7 +35,7 @@ def calm(scenario: Scenario, make_store: StoreMaker = MemoryStore) -> Ended:
 
 
 def systematic(
-    scenario: Scenario, make_store: StoreMaker = MemoryStore, *, ways: Sequence[Way] = tuple(Way)
+    scenario: Scenario, make_store: StoreMaker = MemoryStore, *, ways: Sequence[Way] = tuple(Way), stride: int = 1
 ) -> Iterator[Case]:
     """Play *scenario* once for each of its port calls and each of *ways*, until a call is not reached any more.
 
@@ -43,13 +43,14 @@ def systematic(
         scenario: The story.
         make_store: Makes the store for each time it is played.
         ways: What happens at the call.
+        stride: 1 to disturb every call; n for the first and every n-th behind it, where time is short.
     """
     usual = calm(scenario, make_store).took
     for way in ways:
         bound = usual + scenario.settings.lease_ttl + REAP_AFTER + scenario.slack
         if way is Way.SLEEP:
             bound += 2 * (scenario.settings.lease_ttl + REAP_AFTER)
-        for number in count(1):
+        for number in count(1, stride):
             disturbance = Disturbance(number=number, way=way)
             ended = Trial(scenario, make_store, disturbance).play(bound=bound)
             if not ended.reached:
