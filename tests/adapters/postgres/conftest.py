@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,6 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
+def url() -> str:
     """Give the address of an empty database."""
-    yield empty_url()
+    return empty_url()

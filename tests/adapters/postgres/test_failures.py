@@ -24,11 +24,12 @@ from tests.postgres import Server
 PATIENCE = 0.5
 
 
-def opened(url: str, play: Callable[[PostgresPersistence], Awaitable[None]], **options: int | float) -> None:
+def opened(url: str, play: Callable[[PostgresPersistence], Awaitable[None]], **options: float) -> None:
     """Let *play* have an opened store."""
 
     async def main() -> None:
-        store = PostgresPersistence(url, **options)  # type: ignore[arg-type]  # numbers all of them
+        patience = options.get("patience", 30.0)
+        store = PostgresPersistence(url, connections=int(options.get("connections", 4)), patience=patience)
         await store.open()
         await play(store)
         await store.close()
@@ -200,7 +201,7 @@ def test_all_connections_in_use_is_told_in_time(url: str) -> None:
 
 
 def test_cancelled_callers_take_no_connection_with_them(url: str) -> None:
-    """Whoever is cancelled half-way leaves its connection to others, and what was begun is undone or done as a whole."""
+    """Whoever is cancelled half-way leaves its connection to others; what was begun is undone, or done as a whole."""
 
     async def play(store: PostgresPersistence) -> None:
         await _stands(store, created())
@@ -225,7 +226,7 @@ def test_cancelled_callers_take_no_connection_with_them(url: str) -> None:
 
 
 def test_loops_that_end_leave_no_connection_open(url: str) -> None:
-    """A loop that ended without closing the store gives its connections back when the next one begins, or at the end."""
+    """A loop that ended without closing the store gives its connections back when the next begins, or at the end."""
 
     def connections() -> int:
         with psycopg.connect(url, autocommit=True) as connection:
