@@ -24,7 +24,7 @@ NUMBERS = (*RUNS, *LATER, *CHILDREN)
 
 @pytest.mark.parametrize("seed", range(24))
 def test_together_is_as_good_as_one_by_one_in_memory(clock: FakeClock, seed: int) -> None:
-    """The same change-sets have the same outcomes, and leave the same, in memory one by one and on Postgres together."""
+    """The same change-sets have the same outcomes, and leave the same, in memory one by one and on Postgres at once."""
     fancy = Fancy(seed)
     url, together, memory = empty_url(), fresh_store(clock), MemoryPersistence(clock=clock)
     run_sync(memory.open())
