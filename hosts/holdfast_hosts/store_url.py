@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -12,9 +13,13 @@ import attrs
 from holdfast.errors import UnusableStore
 
 #: What is wrong with a URL that names no known kind of store.
-_FORMS: Final = "Use memory: or sqlite:///relative/path.db or sqlite:////absolute/path.db."
+_FORMS: Final = (
+    "Use memory: or sqlite:///relative/path.db or sqlite:////absolute/path.db or postgresql://user@host/database."
+)
 #: Behind the scheme of a file: two slashes, no host, one slash; what follows is the path.
 _FILE: Final = "///"
+#: A password in an address, between the user and the host or among the options.
+_PASSWORD: Final = re.compile(r"(?<=[/:]/)([^/?#@:]*):[^/?#@]*@|(?<=[?&])(password|sslpassword)=[^&]*")
 
 
 class StoreKind(enum.Enum):
@@ -22,6 +27,7 @@ class StoreKind(enum.Enum):
 
     MEMORY = "memory"
     SQLITE = "sqlite"
+    POSTGRES = "postgresql"
 
 
 @attrs.frozen(kw_only=True)
@@ -29,12 +35,14 @@ class StoreUrl:
     """A store URL, taken apart."""
 
     kind: StoreKind
-    #: The database file; None for a store in memory.
+    #: The database file; None for a store that is none.
     path: Path | None = None
+    #: The address of a Postgres database, as libpq takes it; it may hold a password.
+    address: str | None = attrs.field(default=None, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> StoreUrl:
-        """Return what *text* names: ``memory:``, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
+        """Return what *text* names: ``memory:``, ``sqlite:///relative.db`` or ``postgresql://user@host/database``.
 
         Raises:
             UnusableStore: If it names no store that this version can open.
@@ -49,23 +57,33 @@ class StoreUrl:
             case "sqlite":
                 return _sqlite(text, rest)
             case "postgres" | "postgresql":
-                # The rest may hold a password.
-                raise UnusableStore(
-                    "postgresql:…",
-                    why="This version has no Postgres adapter yet; it will come with the extra holdfast[postgres].",
-                    fix="Until then use sqlite:///path.",
-                )
+                return _postgres(rest)
             case _:
                 raise UnusableStore(f"{scheme}:…", why=f'There is no kind of store "{scheme}".', fix=_FORMS)
 
     def __str__(self) -> str:
+        """Return the URL as it may be shown: without the password."""
+        if self.address is not None:
+            return without_password(self.address)
         return "memory:" if self.path is None else f"sqlite:///{self.path.as_posix()}"
+
+
+def without_password(text: str) -> str:
+    """Return a URL with dots in place of every password in it."""
+    return _PASSWORD.sub(lambda found: f"{found[2]}=…" if found[2] else f"{found[1]}:…@", text)
 
 
 def _memory(text: str, rest: str) -> StoreUrl:
     if rest.strip("/"):
         raise UnusableStore(f'"{text}"', why="A store in memory has no name.", fix="Use memory: alone.")
     return StoreUrl(kind=StoreKind.MEMORY)
+
+
+def _postgres(rest: str) -> StoreUrl:
+    # What is wrong is told without the text: it may hold a password.
+    if not rest.startswith("//") or "\0" in rest:
+        raise UnusableStore("postgresql:…", why="It names no database.", fix=_FORMS)
+    return StoreUrl(kind=StoreKind.POSTGRES, address=f"postgresql:{rest}")
 
 
 def _sqlite(text: str, rest: str) -> StoreUrl:

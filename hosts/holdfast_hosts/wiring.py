@@ -28,7 +28,7 @@ from holdfast_hosts.blocking import LoopBridge
 from holdfast_hosts.executors import HostExecutor
 from holdfast_hosts.presence import Presence
 from holdfast_hosts.settings import WorkerSettings
-from holdfast_hosts.store_url import StoreUrl
+from holdfast_hosts.store_url import StoreKind, StoreUrl
 
 
 class WakingScheduler(Scheduler, Protocol):
@@ -98,13 +98,13 @@ async def open_kernel(
     if isinstance(store, str):
         store = StoreUrl.parse(store)
     clock, ids = SystemClock(), SystemIds()
-    persistence = store.persistence if isinstance(store, Store) else _persistence(store, clock=clock)
+    persistence, make_blob_store = _store(store, clock=clock)
     transport, scheduler = DatabaseTransport(persistence), HeapScheduler(clock)
     executor, bridge = HostExecutor(threads=concurrency), LoopBridge()
     await persistence.open()
     try:
         # After the store, so that nothing is made beside a file that turns out to be somebody else's.
-        blob_store = store.blob_store if isinstance(store, Store) else _blob_store(store)
+        blob_store = make_blob_store()
         kernel = Kernel(
             persistence=persistence,
             blob_store=blob_store,
@@ -140,12 +140,35 @@ def blob_directory(database: Path) -> Path:
     return database.with_name(f"{database.name}.blobs")
 
 
-def _persistence(url: StoreUrl, *, clock: Clock) -> Persistence:
-    # Each technology is imported only when its store is asked for.
-    if url.path is None:
-        from holdfast_adapters.memory import MemoryPersistence
+#: A store that was not opened yet, and what makes the place for its large payloads once it is.
+_Unopened = tuple[Persistence, Callable[[], BlobStore]]
 
-        return MemoryPersistence(clock=clock)
+
+def _store(store: StoreUrl | Store, *, clock: Clock) -> _Unopened:
+    if isinstance(store, Store):
+        given = store.blob_store
+        return store.persistence, lambda: given
+    # Each technology is imported only when its store is asked for.
+    match store.kind:
+        case StoreKind.MEMORY:
+            return _memory(clock)
+        case StoreKind.SQLITE:
+            return _sqlite(store, clock=clock)
+        case StoreKind.POSTGRES:
+            return _postgres(store)
+
+
+def _memory(clock: Clock) -> _Unopened:
+    from holdfast_adapters.blobs import MemoryBlobStore
+    from holdfast_adapters.memory import MemoryPersistence
+
+    return MemoryPersistence(clock=clock), MemoryBlobStore
+
+
+def _sqlite(url: StoreUrl, *, clock: Clock) -> _Unopened:
+    from holdfast_adapters.blobs import LocalBlobStore
+
+    assert url.path is not None, "a SQLite store is a file"
     try:
         from holdfast_adapters.sqlite import SqlitePersistence
     except ModuleNotFoundError as error:
@@ -154,10 +177,19 @@ def _persistence(url: StoreUrl, *, clock: Clock) -> Persistence:
         raise UnusableStore(
             str(url), why="This Python was built without SQLite.", fix="Install a Python that has the module sqlite3."
         ) from error
-    return SqlitePersistence(url.path, clock=clock)
+    directory = blob_directory(url.path)
+    return SqlitePersistence(url.path, clock=clock), lambda: LocalBlobStore(directory)
 
 
-def _blob_store(url: StoreUrl) -> BlobStore:
-    from holdfast_adapters.blobs import LocalBlobStore, MemoryBlobStore
-
-    return MemoryBlobStore() if url.path is None else LocalBlobStore(blob_directory(url.path))
+def _postgres(url: StoreUrl) -> _Unopened:
+    assert url.address is not None, "a Postgres store has an address"
+    try:
+        from holdfast_adapters.postgres import PostgresPersistence
+    except ImportError as error:
+        if error.name != "psycopg":
+            raise
+        raise UnusableStore(
+            str(url), why="This Python has no psycopg.", fix='Install it: pip install "holdfast[postgres]"'
+        ) from error
+    persistence = PostgresPersistence(url.address)
+    return persistence, lambda: persistence.blob_store

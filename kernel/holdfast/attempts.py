@@ -119,7 +119,7 @@ async def _executed(job: Leased) -> Attempted:
         value = await job.ports.executor.run(call)
     except Parked:
         await job.steps.quiet()
-        return await parked(tuple(job.watch.parking.values()), job)
+        return await parked(job.watch.waits(), job)
     except Exception as error:  # noqa: BLE001 - whatever user code raises is an outcome of the stage
         return failed(error, job)
     return await returned(value, job, reservation=reservation)
@@ -142,7 +142,7 @@ async def _undo(job: Leased) -> Attempted:
     try:
         await undo(job)
     except Parked:
-        return await parked(tuple(job.watch.parking.values()), job)
+        return await parked(job.watch.waits(), job)
     except (Unfit, Unavailable, LeaseLost):
         raise
     except Exception as error:  # noqa: BLE001 - whatever user code raises is an outcome of the stage

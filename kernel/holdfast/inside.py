@@ -168,9 +168,18 @@ class JournalledSteps:
 
     async def _answered(self, new: NewWait) -> Wait:
         """Return the wait once it is not open any more, else park the stage."""
-        waits = await self.waits()
-        wait = waits.get(new.name)
-        if wait is None or wait.status in {WaitStatus.OPEN, WaitStatus.CLOSED}:
+        # Another task may park the stage while this one looks: what it then waits for belongs to the same parking.
+        under_way, at = self._watch.under_way, f"~wait:{self._prefix}{new.name}"
+        under_way.add(at)
+        self._watch.asked[new.name] = None
+        try:
+            wait = (await self.waits()).get(new.name)
+            is_open = wait is None or wait.status in {WaitStatus.OPEN, WaitStatus.CLOSED}
+            if is_open:
+                self._watch.parking[new.name] = new
+        finally:
+            under_way.discard(at)
+        if wait is None or is_open:
             await self._park(new)
         return wait
 
@@ -182,6 +191,7 @@ class JournalledSteps:
         return self._waits
 
     async def _park(self, new: NewWait) -> Never:
+        self._watch.asked[new.name] = None
         self._watch.parking[new.name] = new
         # Other tasks of the body get the chance to say what they wait for, so that all of it is open at once.
         await self._ports.executor.rest()

@@ -1,8 +1,4 @@
-"""The Postgres store under the contract of the Persistence port.
-
-Left out of the default run until hosts can open such a store: ask for it by ``python3 dev test -m slow
-tests/contracts/test_postgres.py``.
-"""
+"""The Postgres store under the contract of the Persistence port."""
 
 from __future__ import annotations
 
@@ -17,7 +13,6 @@ from holdfast_testing.contracts.persistence import PersistenceContract
 from tests.postgres import fresh_store
 
 
-@pytest.mark.slow
 @pytest.mark.postgres
 class TestPostgresPersistence(PersistenceContract):
     """The contract, executed."""

@@ -57,9 +57,19 @@ def test_other_urls_are_refused_with_the_way_out(text: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
-def test_postgres_is_refused_by_name_and_without_its_password(scheme: str) -> None:
-    """A Postgres URL says that this version has no adapter, names the extra, and keeps the password to itself."""
-    with pytest.raises(UnusableStore) as caught:
-        StoreUrl.parse(f"{scheme}://user:hunter2@host/db")
-    assert "holdfast[postgres]" in str(caught.value)
+def test_postgres_keeps_its_password_to_itself(scheme: str) -> None:
+    """A Postgres URL names a database by whichever scheme; what is shown of it holds no password."""
+    url = StoreUrl.parse(f"{scheme}://user:hunter2@host/db?sslmode=require&password=hunter2")
+    assert (url.kind, url.path) == (StoreKind.POSTGRES, None)
+    assert url.address == "postgresql://user:hunter2@host/db?sslmode=require&password=hunter2"
+    assert str(url) == "postgresql://user:…@host/db?sslmode=require&password=…"
+    assert "hunter2" not in repr(url)
+    assert StoreUrl.parse(str(StoreUrl.parse("postgresql://user@host/db"))).address == "postgresql://user@host/db"
+
+
+@pytest.mark.parametrize("rest", ["", "db", "user:hunter2@host/db"])
+def test_postgres_without_a_database_is_refused_without_its_password(rest: str) -> None:
+    """A Postgres URL that names no database is refused with the form, and what it held is not repeated."""
+    with pytest.raises(UnusableStore, match="postgresql://user@host/database") as caught:
+        StoreUrl.parse(f"postgresql:{rest}")
     assert "hunter2" not in str(caught.value)

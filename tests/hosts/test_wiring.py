@@ -110,13 +110,36 @@ def test_foreign_file_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_postgres_never_becomes_something_else() -> None:
-    """A store that cannot be opened is an error, never another store."""
+    """A store that cannot be reached is an error, never another store; the error holds no password."""
 
     async def main() -> None:
-        async with opened("postgresql://localhost/db"):
+        # Nobody listens on the port of tcpmux.
+        async with opened("postgresql://user:hunter2@127.0.0.1:1/db"):
             pass
 
-    with pytest.raises(UnusableStore):
+    with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1") as caught:
+        asyncio.run(main())
+    assert "hunter2" not in str(caught.value)
+
+
+def test_python_without_psycopg_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the driver a Postgres URL names what to install."""
+    real = builtins.__import__
+
+    def without_psycopg(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "psycopg" or name.startswith("psycopg."):
+            raise ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
+        return real(name, *args, **kwargs)
+
+    for name in [name for name in sys.modules if name.startswith("holdfast_adapters.postgres")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", without_psycopg)
+
+    async def main() -> None:
+        async with opened("postgresql://user@127.0.0.1:1/db"):
+            pass
+
+    with pytest.raises(UnusableStore, match=r"holdfast\[postgres\]"):
         asyncio.run(main())
 
 

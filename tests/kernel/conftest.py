@@ -16,11 +16,13 @@ from holdfast_testing.clock import FakeClock
 from holdfast_testing.ids import SequentialIds
 from holdfast_testing.invariants import Ledger
 from tests.kernel.watching import MakeHarness, WatchedHarness
+from tests.postgres import fresh_store
 
 #: How each store is made, given a folder of its own and its clock.
 STORES: Final[Mapping[str, Callable[[Path, FakeClock], Persistence]]] = {
     "memory": lambda _, clock: MemoryPersistence(clock=clock),
     "sqlite": lambda folder, clock: SqlitePersistence(folder / "holdfast.db", clock=clock),
+    "postgres": lambda _, clock: fresh_store(clock),
 }
 
 
@@ -30,7 +32,9 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(
+    params=[pytest.param(kind, marks=pytest.mark.postgres) if kind == "postgres" else kind for kind in STORES]
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[Persistence]:
     """Give a fresh, opened store of each kind in turn."""
     persistence = STORES[request.param](tmp_path, clock)

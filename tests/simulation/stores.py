@@ -10,9 +10,11 @@ from typing import Final
 from holdfast.driving import run_sync
 from holdfast.ports.clock import Clock
 from holdfast.ports.persistence import Persistence
+from holdfast_adapters.postgres import PostgresPersistence
 from holdfast_adapters.sqlite import SqlitePersistence
 from holdfast_testing.clock import FakeClock
 from holdfast_testing.scenarios import StoreMaker
+from tests.postgres import bridged, empty_url
 
 #: A file system in memory, where there is one: thousands of databases need not wait for a disk to show what the engine
 #: does when its process dies. That committed bytes survive is shown elsewhere, by processes that are really killed.
@@ -61,3 +63,24 @@ def sqlite_files(folder: Path) -> StoreMaker:
         return SqliteFile(clock, path=path)
 
     return make
+
+
+class PostgresDatabase:
+    """An empty database that every process of a story opens for itself; the dead leave their connections open."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._url = empty_url()
+        self._opened: list[Persistence] = []
+
+    def connect(self) -> Persistence:
+        """Open the database as a new process does."""
+        persistence = bridged(PostgresPersistence(self._url, clock=self._clock, connections=1))
+        run_sync(persistence.open())
+        self._opened.append(persistence)
+        return persistence
+
+    def discard(self) -> None:
+        """Close what dead processes left open."""
+        for persistence in self._opened:
+            run_sync(persistence.close())

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from holdfast_testing.scenarios import FAILURES, SCENARIOS, MemoryStore, Scenario, StoreMaker, Way, calm, systematic
-from tests.simulation.stores import quick_folder, sqlite_files
+from tests.simulation.stores import PostgresDatabase, quick_folder, sqlite_files
 
 #: The scenarios that everybody must survive on SQLite too; the others differ from these in what stages do, not in what
 #: the store is asked.
@@ -19,6 +19,9 @@ ON_FILE: Final = {
     *("idempotent create", "timeout", "blob output", "event flush"),
     *("join", "map", "early", "expired", "child", "regretted", "delayed"),
 }
+
+#: The scenarios that everybody must survive on Postgres too; a story takes a hundred times as long there.
+ON_POSTGRES: Final = {"linear"}
 
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 
@@ -63,12 +66,38 @@ def test_promises_hold_on_sqlite(scenario: Scenario, folder: Path) -> None:
     play(scenario, sqlite_files(folder), ways=FAILURES, stride=3)
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    "scenario", [one for one in SCENARIOS if one.name in ON_POSTGRES], ids=lambda scenario: scenario.name
+)
+def test_promises_hold_on_postgres(scenario: Scenario) -> None:
+    """The same holds when every process opens the database for itself and the dead never close it."""
+    play(scenario, PostgresDatabase, ways=FAILURES)
+
+
+@pytest.mark.postgres
+@every_scenario
+def test_stories_end_well_on_postgres(scenario: Scenario) -> None:
+    """Undisturbed every story ends on Postgres as it does in memory, and as late."""
+    in_database, in_memory = calm(scenario, PostgresDatabase), calm(scenario)
+    assert not in_database.violations, "\n".join(map(str, in_database.violations))
+    assert in_database.took == in_memory.took
+
+
 @every_scenario
 def test_stories_end_well_on_sqlite(scenario: Scenario, folder: Path) -> None:
     """Undisturbed every story ends on SQLite as it does in memory, and as late."""
     on_file, in_memory = calm(scenario, sqlite_files(folder)), calm(scenario)
     assert not on_file.violations, "\n".join(map(str, on_file.violations))
     assert on_file.took == in_memory.took
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@every_scenario
+def test_promises_hold_on_postgres_in_every_way(scenario: Scenario) -> None:
+    """The same holds on Postgres for all scenarios, also when a process stands still while others go on."""
+    play(scenario, PostgresDatabase, ways=tuple(Way))
 
 
 @pytest.mark.slow

@@ -28,13 +28,13 @@ T = TypeVar("T")
 #: The planner guesses how many rows an array has, and a plan that was made while a table was empty stays when it is
 #: large: with these settings it has no way to be wrong, because every statement of this adapter is made of look-ups by
 #: index, in the order in which its joins are written. `test_plans` shows it.
-_SETTINGS: Final = """
+SETTINGS: Final = """
     SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
         set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false),
         set_config('plan_cache_mode', 'force_generic_plan', false), set_config('join_collapse_limit', '1', false)"""
 #: What is written is found by whole keys, never in order. Without plain index scans nothing is left but bitmaps, which
 #: need a key, so that no statement can begin with the whole of a table that it joins to an array.
-_KEYS_ONLY: Final = """
+KEYS_ONLY_SETTINGS: Final = """
     SELECT set_config('enable_indexscan', 'off', false), set_config('enable_indexonlyscan', 'off', false)"""
 
 
@@ -102,9 +102,9 @@ class Access:
         try:
             if prepare is not None:
                 await prepare(connection)
-            await connection.execute(_SETTINGS)
+            await connection.execute(SETTINGS)
             if keys_only:
-                await connection.execute(_KEYS_ONLY)
+                await connection.execute(KEYS_ONLY_SETTINGS)
             return Wire(connection, patience=self._settings.patience, prepare=True)
         except BaseException:
             await connection.close()

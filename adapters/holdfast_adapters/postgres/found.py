@@ -42,10 +42,13 @@ FIND_JOBS: Final = Statement("""
     SELECT v.id, j.stage_id, j.generation, j.turn, j.item,
         j.status, j.epoch, j.attempt, j.max_attempts, j.worker, j.lease_until, j.started_at, j.lost, j.give_up_at,
         j.via, j.depth, j.origin
-    FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[], $5::integer[])
-        v (id, stage_id, generation, turn, item)
-    JOIN holdfast.run r ON r.id = v.id
-    JOIN holdfast.job j ON j.run = r.n AND j.stage_id = v.stage_id AND j.generation = v.generation
+    FROM (
+        SELECT r.n, v.*
+        FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[], $5::integer[])
+            v (id, stage_id, generation, turn, item)
+        JOIN holdfast.run r ON r.id = v.id OFFSET 0
+    ) v
+    JOIN holdfast.job j ON j.run = v.n AND j.stage_id = v.stage_id AND j.generation = v.generation
         AND j.turn = v.turn AND j.item = v.item""")
 #: Positions of what is known of a job, behind its key.
 STATUS, EPOCH, ATTEMPT, MAX_ATTEMPTS, WORKER, LEASE_UNTIL, STARTED_AT, LOST, GIVE_UP_AT, VIA, DEPTH, ORIGIN = range(12)
@@ -56,47 +59,60 @@ FIND_OPERATIONS: Final = Statement("""
     JOIN holdfast.operation o ON o.tenant = v.tenant AND o.scope = v.scope AND o.key = v.key""")
 FIND_TIMERS: Final = Statement("""
     SELECT v.id, t.id, t.due_at
-    FROM unnest($1::text[], $2::text[]) v (id, timer)
-    JOIN holdfast.run r ON r.id = v.id
-    JOIN holdfast.timer t ON t.run = r.n AND t.id = v.timer""")
+    FROM (
+        SELECT r.n, v.* FROM unnest($1::text[], $2::text[]) v (id, timer)
+        JOIN holdfast.run r ON r.id = v.id OFFSET 0
+    ) v
+    JOIN holdfast.timer t ON t.run = v.n AND t.id = v.timer""")
 FIND_GATES: Final = Statement("""
     SELECT v.id, g.gate, g.generation, g.turn, g.arity, g.tolerate, g.resolved, g.taken, g.failed, g.sources, g.done
-    FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[]) v (id, gate, generation, turn)
-    JOIN holdfast.run r ON r.id = v.id
-    JOIN holdfast.gate g ON g.run = r.n AND g.gate = v.gate AND g.generation = v.generation AND g.turn = v.turn""")
+    FROM (
+        SELECT r.n, v.* FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[]) v (id, gate, generation, turn)
+        JOIN holdfast.run r ON r.id = v.id OFFSET 0
+    ) v
+    JOIN holdfast.gate g ON g.run = v.n AND g.gate = v.gate AND g.generation = v.generation AND g.turn = v.turn""")
 #: Waits with the status of the job they belong to, if it is live.
 FIND_WAITS: Final = Statement("""
     SELECT v.id, w.stage_id, w.generation, w.turn, w.item, w.name, w.status, j.status
-    FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[], $5::integer[], $6::text[])
-        v (id, stage_id, generation, turn, item, name)
-    JOIN holdfast.run r ON r.id = v.id
-    JOIN holdfast.wait w ON w.run = r.n AND w.stage_id = v.stage_id AND w.generation = v.generation
+    FROM (
+        SELECT r.n, v.*
+        FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[], $5::integer[], $6::text[])
+            v (id, stage_id, generation, turn, item, name)
+        JOIN holdfast.run r ON r.id = v.id OFFSET 0
+    ) v
+    JOIN holdfast.wait w ON w.run = v.n AND w.stage_id = v.stage_id AND w.generation = v.generation
         AND w.turn = v.turn AND w.item = v.item AND w.name = v.name
-    LEFT JOIN holdfast.job j ON j.run = r.n AND j.stage_id = v.stage_id AND j.generation = v.generation
+    LEFT JOIN holdfast.job j ON j.run = v.n AND j.stage_id = v.stage_id AND j.generation = v.generation
         AND j.turn = v.turn AND j.item = v.item""")
 FIND_MESSAGES: Final = Statement("""
     SELECT v.id, m.name, m.text, m.digest, m.size, m.blob, m.actor
-    FROM unnest($1::text[], $2::text[]) v (id, name)
-    JOIN holdfast.run r ON r.id = v.id
-    JOIN holdfast.message m ON m.run = r.n AND m.name = v.name""")
+    FROM (
+        SELECT r.n, v.* FROM unnest($1::text[], $2::text[]) v (id, name)
+        JOIN holdfast.run r ON r.id = v.id OFFSET 0
+    ) v
+    JOIN holdfast.message m ON m.run = v.n AND m.name = v.name""")
 FIND_NAMES: Final = Statement("""
     SELECT v.id, v.name
-    FROM unnest($1::text[], $2::text[]) v (id, name)
-    JOIN holdfast.run r ON r.id = v.id
-    WHERE EXISTS (
-        SELECT 1 FROM holdfast.wait w WHERE w.run = r.n AND w.name = v.name AND w.status <> 'CLOSED'
-    )""")
+    FROM (
+        SELECT r.n, v.* FROM unnest($1::text[], $2::text[]) v (id, name)
+        JOIN holdfast.run r ON r.id = v.id OFFSET 0
+    ) v
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM holdfast.wait w WHERE w.run = v.n AND w.name = v.name AND w.status <> 'CLOSED' LIMIT 1
+    ) w""")
 FIND_KEYS: Final = Statement("""
     SELECT k.tenant, k.workflow_id, k.stage_id, k.key, k.fingerprint, r.id, k.holder, k.generation, k.turn, k.item,
         k.text, k.digest, k.size, k.blob
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) v (tenant, workflow_id, stage_id, key)
-    JOIN holdfast.keyed k ON k.tenant = v.tenant AND k.workflow_id = v.workflow_id AND k.stage_id = v.stage_id
-        AND k.key = v.key
+    FROM (
+        SELECT k.* FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) v (tenant, workflow_id, stage_id, key)
+        JOIN holdfast.keyed k ON k.tenant = v.tenant AND k.workflow_id = v.workflow_id AND k.stage_id = v.stage_id
+            AND k.key = v.key OFFSET 0
+    ) k
     JOIN holdfast.run r ON r.n = k.run""")
 FIND_STATES: Final = Statement("""
     SELECT r.id, s.text
-    FROM holdfast.run r JOIN holdfast.state s ON s.run = r.n
-    WHERE r.id = ANY($1::text[])""")
+    FROM (SELECT x.n, x.id FROM holdfast.run x WHERE x.id = ANY($1::text[]) OFFSET 0) r
+    JOIN holdfast.state s ON s.run = r.n""")
 
 #: A row of `FIND_JOBS` behind the key.
 JobRow = tuple[Any, ...]

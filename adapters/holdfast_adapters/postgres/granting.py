@@ -70,8 +70,8 @@ _DUE: Final = """
         CROSS JOIN LATERAL (
             SELECT {granted}
             FROM holdfast.job j
-            JOIN holdfast.run r ON r.n = j.run
-            JOIN holdfast.run_payload p ON p.run = j.run
+            {run_of_j}
+            {payload}
             WHERE j.due_at IS NOT NULL AND j.workflow_id = kind.workflow_id
                 AND j.workflow_version = kind.workflow_version AND j.queue = kind.queue AND j.status = kind.status
                 AND j.priority = level.priority AND j.due_at <= {now}
@@ -95,10 +95,13 @@ DUE_JOB: Final = Statement(
         """
     SELECT {now}, {granted}
     FROM holdfast.run r
-    JOIN holdfast.job j ON j.run = r.n AND j.stage_id = $3::text AND j.generation = $4::integer
-        AND j.turn = $5::integer AND j.item = $6::integer
-    JOIN holdfast.run_payload p ON p.run = r.n
-    WHERE r.id = $2::text AND j.due_at <= {now}""",
+    {payload}
+    CROSS JOIN LATERAL (
+        SELECT * FROM holdfast.job x
+        WHERE x.run = r.n AND x.stage_id = $3::text AND x.generation = $4::integer AND x.turn = $5::integer
+            AND x.item = $6::integer AND x.due_at <= {now} OFFSET 0
+    ) j
+    WHERE r.id = $2::text""",
         granted=_GRANTED,
     ).replace("now()", "statement_timestamp()")
 )

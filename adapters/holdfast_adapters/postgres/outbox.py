@@ -67,7 +67,7 @@ class PostgresOutbox:
     _FIND_DUE: Final = Statement(
         rows.select("""
         SELECT {now}, s.run, r.id, s.epoch, s.position, s.failures
-        FROM holdfast.stream s JOIN holdfast.run r ON r.n = s.run
+        FROM holdfast.stream s {run_of_s}
         WHERE s.sink = $2::text AND s.due_at IS NOT NULL AND s.due_at <= {now}
         ORDER BY s.due_at, s.run LIMIT $3::bigint
         FOR UPDATE OF s SKIP LOCKED""")
@@ -143,20 +143,23 @@ class PostgresOutbox:
     _LOCK_STREAMS: Final = Statement("""
         SELECT 1 FROM holdfast.stream s
         WHERE (s.sink, s.run) IN (
-            SELECT v.sink, r.n FROM unnest($1::text[], $2::text[]) v (sink, id) JOIN holdfast.run r ON r.id = v.id
+            SELECT v.sink, r.n FROM unnest($1::text[], $2::text[]) v (sink, id)
+            JOIN holdfast.run r ON r.id = v.id OFFSET 0
         )
         ORDER BY s.run, s.sink FOR UPDATE""")
     _SETTLE: Final = Statement("""
         UPDATE holdfast.stream s
         SET position = v.position, failures = v.failures, error = v.error, parked = v.parked, held = false,
-            due_at = CASE WHEN NOT v.parked AND v.position < r.events
+            due_at = CASE WHEN NOT v.parked AND v.position < v.events
                 THEN coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) + v.delay END
-        FROM unnest(
-            $2::integer[], $3::text[], $4::text[], $5::integer[], $6::bigint[], $7::integer[], $8::text[],
-            $9::boolean[], $10::bigint[]
-        ) v (place, sink, id, epoch, position, failures, error, parked, delay)
-        JOIN holdfast.run r ON r.id = v.id
-        WHERE s.sink = v.sink AND s.run = r.n AND s.epoch = v.epoch AND s.held
+        FROM (
+            SELECT r.n, r.events, v.* FROM unnest(
+                $2::integer[], $3::text[], $4::text[], $5::integer[], $6::bigint[], $7::integer[], $8::text[],
+                $9::boolean[], $10::bigint[]
+            ) v (place, sink, id, epoch, position, failures, error, parked, delay)
+            JOIN holdfast.run r ON r.id = v.id OFFSET 0
+        ) v
+        WHERE s.sink = v.sink AND s.run = v.n AND s.epoch = v.epoch AND s.held
         RETURNING v.place""")
 
     async def settle_streams(self, deliveries: Sequence[Delivery]) -> Sequence[bool]:
@@ -188,13 +191,14 @@ class PostgresOutbox:
         held = await self._access.write(write)
         return [place in held for place in range(len(deliveries))]
 
+    #: An array, because it is made once: a query behind IN could be carried out anew for each row, with other locks.
     _REPLAY: Final = Statement(
         rows.select("""
         UPDATE holdfast.stream SET parked = false, failures = 0, due_at = {now}
-        WHERE sink = $2::text AND run IN (
+        WHERE sink = $2::text AND run = ANY(ARRAY(
             SELECT run FROM holdfast.stream WHERE sink = $2::text AND parked ORDER BY run LIMIT $3::bigint
             FOR UPDATE SKIP LOCKED
-        )
+        ))
         RETURNING run""")
     )
 

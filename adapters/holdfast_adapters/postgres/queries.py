@@ -33,8 +33,17 @@ class PostgresQueries:
             AND ($5::text IS NULL OR r.parent = $5::text)
             AND ($6::text[] IS NULL OR r.status = ANY($6::text[]))
         ORDER BY r.id DESC LIMIT $7::bigint"""
-    _RUNS: Final = "SELECT {run} FROM holdfast.run r JOIN holdfast.run_payload p ON p.run = r.n WHERE "
-    _RUNS_BY_KEY: Final = Statement(rows.select(_RUNS + "p.idempotency_key = $4::text AND {matches}", matches=_MATCHES))
+    _RUNS: Final = "SELECT {run} FROM holdfast.run r {payload} WHERE "
+    _RUNS_BY_KEY: Final = Statement(
+        rows.select(
+            """
+        SELECT {run}
+        FROM (SELECT * FROM holdfast.run_payload WHERE idempotency_key = $4::text OFFSET 0) p
+        CROSS JOIN LATERAL (SELECT * FROM holdfast.run x WHERE x.n = p.run OFFSET 0) r
+        WHERE {matches}""",
+            matches=_MATCHES,
+        )
+    )
     _RUNS_BY_PARENT: Final = Statement(rows.select(_RUNS + "r.parent = $5::text AND {matches}", matches=_MATCHES))
     _RUNS_BY_WORKFLOW: Final = Statement(
         rows.select(_RUNS + "r.workflow_id = $3::text AND {matches}", matches=_MATCHES)
@@ -46,7 +55,7 @@ class PostgresQueries:
             """
         SELECT found.* FROM unnest($6::text[]) wanted (status)
         CROSS JOIN LATERAL (
-            SELECT {run} FROM holdfast.run r JOIN holdfast.run_payload p ON p.run = r.n
+            SELECT {run} FROM holdfast.run r {payload}
             WHERE r.status = wanted.status AND {matches}
         ) found""",
             matches=_MATCHES,

@@ -3,6 +3,9 @@
 The order is that of a single change-set: what it settles, what it supersedes, what it answers, what it opens. Where
 the order of two change-sets would be another one, the second waits for the next wave. Ends of runs come last, after the
 jobs and timers that the same change-sets made.
+
+Where an index holds only some rows of its table, a statement looks its rows up in a query that cannot be flattened
+(``OFFSET 0``), for each row of its arrays: the planner would else be free to go through the whole of that index.
 """
 
 from __future__ import annotations
@@ -19,13 +22,22 @@ SUPERSEDE: Final = Statement("""
 #: Of instances that are done; those that are live need their answers still.
 FORGET_WAITS: Final = Statement("""
     UPDATE holdfast.wait w SET status = 'CLOSED', text = NULL, digest = NULL, size = NULL, blob = NULL
-    FROM unnest($1::bigint[], $2::text[], $3::integer[]) v (run, stage_id, from_turn)
-    WHERE w.run = v.run AND w.stage_id = v.stage_id AND w.turn >= v.from_turn AND w.status IN ('RESOLVED', 'EXPIRED')
-        AND NOT EXISTS (
-            SELECT 1 FROM holdfast.job j
-            WHERE j.run = w.run AND j.stage_id = w.stage_id AND j.generation = w.generation AND j.turn = w.turn
-                AND j.item = w.item
-        )""")
+    FROM (
+        SELECT found.id FROM unnest($1::bigint[], $2::text[], $3::integer[]) v (run, stage_id, from_turn)
+        CROSS JOIN LATERAL (
+            SELECT x.id FROM holdfast.wait x
+            WHERE x.run = v.run AND x.stage_id = v.stage_id AND x.turn >= v.from_turn
+                AND x.status IN ('RESOLVED', 'EXPIRED')
+                AND NOT EXISTS (
+                    SELECT 1 FROM holdfast.job j
+                    WHERE j.run = x.run AND j.stage_id = x.stage_id AND j.generation = x.generation
+                        AND j.turn = x.turn AND j.item = x.item OFFSET 0
+                )
+            OFFSET 0
+        ) found
+        OFFSET 0
+    ) v
+    WHERE w.id = v.id""")
 #: Keeps the worker as the last holder, and the failure of the last failed attempt unless there is a newer one.
 REQUEUE_JOB: Final = Statement("""
     UPDATE holdfast.job j
@@ -66,10 +78,18 @@ WAKE_JOB: Final = Statement("""
         AND j.item = v.item""")
 CLOSE_WAITS: Final = Statement("""
     UPDATE holdfast.wait w SET status = 'CLOSED'
-    FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::integer[], $5::integer[])
-        v (run, stage_id, generation, turn, item)
-    WHERE w.run = v.run AND w.stage_id = v.stage_id AND w.generation = v.generation AND w.turn = v.turn
-        AND w.item = v.item AND w.status = 'OPEN'""")
+    FROM (
+        SELECT found.id
+        FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::integer[], $5::integer[])
+            v (run, stage_id, generation, turn, item)
+        CROSS JOIN LATERAL (
+            SELECT x.id FROM holdfast.wait x
+            WHERE x.run = v.run AND x.stage_id = v.stage_id AND x.generation = v.generation AND x.turn = v.turn
+                AND x.item = v.item AND x.status = 'OPEN' OFFSET 0
+        ) found
+        OFFSET 0
+    ) v
+    WHERE w.id = v.id""")
 ANSWER_WAIT: Final = Statement("""
     UPDATE holdfast.wait w
     SET status = v.status, text = v.text, digest = v.digest, size = v.size, blob = v.blob, actor = v.actor
@@ -111,10 +131,18 @@ KEEP_TOKEN: Final = Statement("""
 #: A key is free again unless it has a result.
 FREE_KEY: Final = Statement("""
     DELETE FROM holdfast.keyed k
-    USING unnest($1::bigint[], $2::text[], $3::integer[], $4::integer[], $5::integer[])
-        v (run, holder, generation, turn, item)
-    WHERE k.run = v.run AND k.holder = v.holder AND k.generation = v.generation AND k.turn = v.turn
-        AND k.item = v.item AND k.digest IS NULL""")
+    USING (
+        SELECT found.*
+        FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::integer[], $5::integer[])
+            v (run, holder, generation, turn, item)
+        CROSS JOIN LATERAL (
+            SELECT x.tenant, x.workflow_id, x.stage_id, x.key FROM holdfast.keyed x
+            WHERE x.run = v.run AND x.holder = v.holder AND x.generation = v.generation AND x.turn = v.turn
+                AND x.item = v.item AND x.digest IS NULL OFFSET 0
+        ) found
+        OFFSET 0
+    ) v
+    WHERE k.tenant = v.tenant AND k.workflow_id = v.workflow_id AND k.stage_id = v.stage_id AND k.key = v.key""")
 #: A key that nobody was seen to hold. Of two transactions that take it at once one violates its uniqueness, and looks
 #: again: an upsert here would give it to both.
 TAKE_KEY: Final = Statement("""
@@ -201,8 +229,10 @@ TELL_CHILDREN: Final = Statement("""
     INSERT INTO holdfast.timer (run, id, kind, due_at)
     SELECT r.n, v.id, 'PARENT_ENDED', v.due_at
     FROM unnest($1::text[], $2::bigint[], $3::text[]) v (id, due_at, parent)
-    JOIN holdfast.run r ON r.parent = v.parent
-    WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')
+    CROSS JOIN LATERAL (
+        SELECT x.n FROM holdfast.run x
+        WHERE x.parent = v.parent AND x.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') OFFSET 0
+    ) r
     ORDER BY r.n
     ON CONFLICT (run, id) DO UPDATE SET kind = excluded.kind, due_at = excluded.due_at""")
 

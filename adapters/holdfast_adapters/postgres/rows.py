@@ -277,6 +277,12 @@ def _maybe_key(run_id: str, row: Row) -> StageKey | None:
 NOW: Final = "coalesce($1::bigint, (extract(epoch FROM now()) * 1000000)::bigint)"
 
 
+#: The payload of run r, and the run of a row with its number. A query that cannot be flattened is carried out for each
+#: row of what stands before it: the planner would else be free to begin with the other table if it took it for empty.
+PAYLOAD: Final = "CROSS JOIN LATERAL (SELECT * FROM holdfast.run_payload q WHERE q.run = r.n OFFSET 0) p"
+RUN_OF: Final = "CROSS JOIN LATERAL (SELECT * FROM holdfast.run x WHERE x.n = {0}.run OFFSET 0) r"
+
+
 def select(text: str, **more: str) -> str:
     """Return a query with the names of groups of columns, such as ``{run}``, written out.
 
@@ -292,7 +298,12 @@ def select(text: str, **more: str) -> str:
         stage=STAGE_COLUMNS,
         event=EVENT_COLUMNS,
         wait=WAIT_COLUMNS,
-        **{"now": NOW, **more},
+        now=NOW,
+        payload=PAYLOAD,
+        run_of_j=RUN_OF.format("j"),
+        run_of_t=RUN_OF.format("t"),
+        run_of_s=RUN_OF.format("s"),
+        **more,
     )
 
 

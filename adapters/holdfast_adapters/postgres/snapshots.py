@@ -27,7 +27,7 @@ class PostgresSnapshots:
     _FIND_RUN: Final = Statement(
         rows.select("""
         SELECT {run}
-        FROM holdfast.run r JOIN holdfast.run_payload p ON p.run = r.n
+        FROM holdfast.run r {payload}
         WHERE r.id = $1::text""")
     )
 
@@ -47,8 +47,11 @@ class PostgresSnapshots:
     )
     _ARRIVALS: Final = Statement("""
         SELECT g.turn, g.gate, g.resolved
-        FROM holdfast.run r JOIN holdfast.gate g ON g.run = r.n AND g.generation = r.generation
-        WHERE r.id = $1::text AND NOT g.done""")
+        FROM holdfast.run r
+        CROSS JOIN LATERAL (
+            SELECT * FROM holdfast.gate x WHERE x.run = r.n AND x.generation = r.generation AND NOT x.done OFFSET 0
+        ) g
+        WHERE r.id = $1::text""")
 
     async def find_snapshot(self, run_id: str) -> RunSnapshot | None:
         """Return the run with its live and visible stage instances."""
@@ -74,14 +77,19 @@ class PostgresSnapshots:
     #: One query, because a job may become a record between two.
     _FIND_STAGE: Final = Statement(
         rows.select("""
-        WITH at AS (SELECT n FROM holdfast.run WHERE id = $1::text)
         SELECT j.run IS NOT NULL, {job}, {stage}
-        FROM at
-        LEFT JOIN holdfast.job j ON j.run = at.n AND j.stage_id = $2::text AND j.generation = $3::integer
-            AND j.turn = $4::integer AND j.item = $5::integer
-        LEFT JOIN holdfast.stage s ON s.run = at.n AND s.stage_id = $2::text AND s.generation = $3::integer
-            AND s.turn = $4::integer AND s.item = $5::integer
-        WHERE j.run IS NOT NULL OR s.run IS NOT NULL""")
+        FROM holdfast.run r
+        LEFT JOIN LATERAL (
+            SELECT * FROM holdfast.job x
+            WHERE x.run = r.n AND x.stage_id = $2::text AND x.generation = $3::integer AND x.turn = $4::integer
+                AND x.item = $5::integer OFFSET 0
+        ) j ON true
+        LEFT JOIN LATERAL (
+            SELECT * FROM holdfast.stage x
+            WHERE x.run = r.n AND x.stage_id = $2::text AND x.generation = $3::integer AND x.turn = $4::integer
+                AND x.item = $5::integer OFFSET 0
+        ) s ON true
+        WHERE r.id = $1::text AND (j.run IS NOT NULL OR s.run IS NOT NULL)""")
     )
 
     async def find_stage(self, key: StageKey) -> StageInstance | None:

@@ -53,7 +53,7 @@ class PostgresWaits:
     _FIND_TOKEN: Final = Statement(
         rows.select("""
         SELECT r.id, t.name, t.expires_at <= {now}
-        FROM holdfast.token t JOIN holdfast.run r ON r.n = t.run
+        FROM holdfast.token t {run_of_t}
         WHERE t.hash = $2::text""")
     )
 

@@ -67,6 +67,8 @@ class Wire:
         self._answer: asyncio.Future[list[PGresult]] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._results: list[PGresult] = []
+        #: What was sent: the name of what is prepared, None for what is executed.
+        self._sent: list[bytes | None] = []
         #: Whether the results of a statement have begun and not been said to end.
         self._is_within = False
         self._is_writing = False
@@ -104,20 +106,19 @@ class Wire:
             raise ConnectionLost("the connection is closed", undone=True)
         answer = self._answer = self.loop.create_future()
         self._results = []
+        sent = self._sent = []
         self._deadline = self.loop.call_later(self._patience, self._lose, "the server has not answered in time")
-        #: The name of what is prepared, None for what is executed.
-        sent: list[bytes | None] = []
         try:
             for statement, parameters in encoded:
-                self._send(statement, parameters, sent)
+                self._send(statement, parameters)
             self._pg.pipeline_sync()
             self._flush()
         except psycopg.OperationalError as error:
             self._lose(str(error))
         return self._read(await answer, sent)
 
-    def _send(self, statement: Statement, parameters: list[bytes | None], sent: list[bytes | None]) -> None:
-        pg = self._pg
+    def _send(self, statement: Statement, parameters: list[bytes | None]) -> None:
+        pg, sent = self._pg, self._sent
         if not self._prepare:
             pg.send_query_params(statement.sql, parameters, None, statement.formats, _BINARY)
         else:
@@ -173,8 +174,6 @@ class Wire:
             if status == _COMMAND_OK:
                 if prepared is None:
                     found.append([])
-                else:
-                    self._prepared.add(prepared)
             elif status == _TUPLES_OK:
                 self._loader.set_pgresult(result)
                 found.append(self._loader.load_rows(0, result.ntuples, tuple))
@@ -187,6 +186,10 @@ class Wire:
         answer, self._answer = self._answer, None
         assert answer is not None, "an answer is awaited"
         self._stop_waiting()
+        # Here and not where the rows are read: whoever sent it may have been cancelled.
+        for prepared, result in zip(self._sent, self._results, strict=True):
+            if prepared is not None and result.status == _COMMAND_OK:
+                self._prepared.add(prepared)
         if not answer.done():
             answer.set_result(self._results)
         if self.on_rest is not None:

@@ -31,7 +31,7 @@ class PostgresWork:
         FROM unnest($1::text[], $2::text[]) kind (workflow_id, workflow_version)
         CROSS JOIN LATERAL (
             SELECT {run}
-            FROM holdfast.run r JOIN holdfast.run_payload p ON p.run = r.n
+            FROM holdfast.run r {payload}
             WHERE r.status = 'PENDING' AND NOT r.held AND r.workflow_id = kind.workflow_id
                 AND r.workflow_version = kind.workflow_version
             ORDER BY r.priority DESC, r.created_at, r.id LIMIT $3::bigint
@@ -68,10 +68,13 @@ class PostgresWork:
     _EXTEND: Final = Statement("""
         UPDATE holdfast.job j
         SET lease_until = coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) + $2::bigint
-        FROM unnest($3::text[], $4::text[], $5::integer[], $6::integer[], $7::integer[], $8::integer[])
-            v (id, stage_id, generation, turn, item, epoch)
-        JOIN holdfast.run r ON r.id = v.id
-        WHERE j.run = r.n AND j.stage_id = v.stage_id AND j.generation = v.generation AND j.turn = v.turn
+        FROM (
+            SELECT r.n, v.*
+            FROM unnest($3::text[], $4::text[], $5::integer[], $6::integer[], $7::integer[], $8::integer[])
+                v (id, stage_id, generation, turn, item, epoch)
+            JOIN holdfast.run r ON r.id = v.id OFFSET 0
+        ) v
+        WHERE j.run = v.n AND j.stage_id = v.stage_id AND j.generation = v.generation AND j.turn = v.turn
             AND j.item = v.item AND j.epoch = v.epoch AND j.lease_until IS NOT NULL
         RETURNING v.id, v.stage_id, v.generation, v.turn, v.item, v.epoch""")
 
@@ -92,7 +95,7 @@ class PostgresWork:
         rows.select("""
         SELECT r.id, j.stage_id, j.generation, j.turn, j.item, j.epoch, j.attempt, j.max_attempts, j.worker, j.status,
             j.guarded
-        FROM holdfast.job j JOIN holdfast.run r ON r.n = j.run
+        FROM holdfast.job j {run_of_j}
         WHERE j.lease_until IS NOT NULL AND j.lease_until <= {now}
         ORDER BY j.lease_until LIMIT $2::bigint""")
     )
@@ -105,7 +108,7 @@ class PostgresWork:
     _LIST_DUE_TIMERS: Final = Statement(
         rows.select("""
         SELECT r.id, t.id, t.kind, t.due_at
-        FROM holdfast.timer t JOIN holdfast.run r ON r.n = t.run
+        FROM holdfast.timer t {run_of_t}
         WHERE t.due_at <= {now}
         ORDER BY t.due_at LIMIT $2::bigint""")
     )

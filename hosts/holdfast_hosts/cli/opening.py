@@ -25,6 +25,11 @@ async def opened(common: Common, *, registry: Definitions | None = None) -> Asyn
         StoreUnavailable: If it cannot be reached.
     """
     url = existing(common.store)
+    if url.address is not None:
+        from holdfast_adapters.postgres import database_version
+
+        if not await database_version(url.address):
+            raise _nothing_there(url, why="That database has no tables of Holdfast.")
     async with open_kernel(url, registry=registry or no_workflows(), concurrency=1) as store:
         yield store
 
@@ -39,19 +44,23 @@ def existing(store: str) -> StoreUrl:
     url = lasting(store)
     # A name that leads nowhere else than to nothing; what is there but cannot be read is for the adapter to say.
     if url.path is not None and not url.path.exists() and not url.path.is_symlink():
-        raise Told(
-            Problem(
-                code="E2141",
-                what=f"There is no store {url}.",
-                why=(f"{_shown(url.path)} does not exist.",),
-                fix=(
-                    "Name it with --store or HOLDFAST_STORE.",
-                    "To create it: holdfast db migrate; to create it and see something happen: holdfast demo",
-                ),
-                exit=Exit.SETTINGS,
-            )
-        )
+        raise _nothing_there(url, why=f"{_shown(url.path)} does not exist.")
     return url
+
+
+def _nothing_there(url: StoreUrl, *, why: str) -> Told:
+    return Told(
+        Problem(
+            code="E2141",
+            what=f"There is no store {url}.",
+            why=(why,),
+            fix=(
+                "Name it with --store or HOLDFAST_STORE.",
+                "To create it: holdfast db migrate; to create it and see something happen: holdfast demo",
+            ),
+            exit=Exit.SETTINGS,
+        )
+    )
 
 
 def lasting(store: str) -> StoreUrl:

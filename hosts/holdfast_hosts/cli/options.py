@@ -13,6 +13,7 @@ import attrs
 from cyclopts import Parameter
 
 from holdfast_hosts.cli.menu import DEFAULT_STORE, STORE_VARIABLE
+from holdfast_hosts.store_url import without_password
 
 
 @Parameter(name="*")
@@ -22,7 +23,10 @@ class Common:
 
     store: Annotated[
         str,
-        Parameter(env_var=STORE_VARIABLE, help="Where the runs live: memory: or sqlite:///path."),
+        Parameter(
+            env_var=STORE_VARIABLE,
+            help="Where the runs live: memory:, sqlite:///path or postgresql://user@host/database.",
+        ),
     ] = DEFAULT_STORE
     json: Annotated[bool, Parameter(help="Print one JSON object on stdout.")] = False
     utc: Annotated[bool, Parameter(help="Show times in UTC instead of local time.")] = False
@@ -31,7 +35,7 @@ class Common:
     def command(self, *words: str) -> str:
         """Return a command that a person can copy: it starts this program and names this store."""
         named = self.store in {DEFAULT_STORE, os.environ.get(STORE_VARIABLE)}
-        return shlex.join([program(), *words, *([] if named else ["--store", self.store])])
+        return shlex.join([program(), *words, *([] if named else ["--store", without_password(self.store)])])
 
 
 DEFAULTS: Final = Common()

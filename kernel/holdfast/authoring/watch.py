@@ -23,7 +23,7 @@ class Watch:
     a heartbeat drains in another.
     """
 
-    __slots__ = ("annotations", "artifacts", "cancelled", "events", "logs", "metrics", "parking", "under_way")
+    __slots__ = ("annotations", "artifacts", "asked", "cancelled", "events", "logs", "metrics", "parking", "under_way")
 
     def __init__(self) -> None:
         self.events: deque[NewEvent] = deque(maxlen=MAX_BUFFERED)
@@ -31,11 +31,17 @@ class Watch:
         self.annotations: list[NewAnnotation] = []
         self.artifacts: dict[str, Artifact] = {}
         self.metrics: dict[str, float] = {}
-        #: Keys of checkpoints that are being made.
+        #: Keys of checkpoints that are being made, and waits that are being looked at.
         self.under_way: set[str] = set()
         #: What the body cannot go on without, by name; once there is something, no new step begins.
         self.parking: dict[str, NewWait] = {}
+        #: Names of what the body has asked for, in order: the store may answer several that ask at once in any order.
+        self.asked: dict[str, None] = {}
         self.cancelled = False
+
+    def waits(self) -> tuple[NewWait, ...]:
+        """Return what the body cannot go on without, in the order in which it asked."""
+        return tuple(self.parking[name] for name in self.asked if name in self.parking)
 
     def drain(self) -> tuple[tuple[NewEvent, ...], tuple[NewLog, ...]]:
         """Take out the progress events and log lines gathered so far."""

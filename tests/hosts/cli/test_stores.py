@@ -76,7 +76,7 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(words: list[str], cli:
         ("holdfast.db", "not a store URL"),
         ("sqlite:holdfast.db", "names no database file"),
         ("mongodb://host", 'no kind of store "mongodb"'),
-        ("postgresql://user:secret@host/db", "Postgres"),
+        ("postgresql:secret", "names no database"),
         ("sqlite:///no/such/folder/h.db", "does not exist"),
     ],
 )

@@ -241,10 +241,12 @@ def test_several_waits_open_at_once_never_mix(make_harness: MakeHarness) -> None
 def test_step_beside_a_wait_is_not_lost_and_none_begins_after_it(make_harness: MakeHarness) -> None:
     """A step that another task has under way when the stage parks is journalled; the next one waits for the payload."""
     calls: list[str] = []
+    begun, parked = asyncio.Event(), asyncio.Event()
 
     async def slowly(name: str) -> str:
         calls.append(name)
-        await asyncio.sleep(0.01)
+        begun.set()
+        await parked.wait()
         return name
 
     @stage(waits={"flag": bool})
@@ -252,7 +254,14 @@ def test_step_beside_a_wait_is_not_lost_and_none_begins_after_it(make_harness: M
         async def steps() -> list[str]:
             return [await ctx.once(name, slowly, name) for name in ("a", "b")]
 
-        return list(await asyncio.gather(steps(), ctx.wait_for("flag", bool)))
+        async def flag() -> bool:
+            await begun.wait()
+            try:
+                return await ctx.wait_for("flag", bool)
+            finally:
+                parked.set()
+
+        return list(await asyncio.gather(steps(), flag()))
 
     flow = workflow("busy", input=str, version="1").pipe(busy)
     harness = make_harness(flow, ledger=None)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Protocol
 
-from holdfast_adapters.sqlite import Migration, all_migrations, current_version
-from holdfast_adapters.sqlite import migrate as migrate_file
 from holdfast_hosts.cli.exits import Exit
 from holdfast_hosts.cli.opening import existing, lasting
 from holdfast_hosts.cli.options import Common
@@ -15,11 +12,38 @@ from holdfast_hosts.cli.output import answer, note, show
 from holdfast_hosts.cli.spelling import counted
 from holdfast_hosts.store_url import StoreUrl
 
-_MICROSECOND = timedelta(microseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+class Migration(Protocol):
+    """One step of the schema of a store, of whichever technology."""
+
+    @property
+    def number(self) -> int:
+        """From 1, without gaps."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What it is about."""
+        ...
 
 
-def migrate(common: Common) -> int:
+class Schema(Protocol):
+    """The schema of one store."""
+
+    def known(self) -> Sequence[Migration]:
+        """Return every migration that this version of Holdfast has."""
+        ...
+
+    async def version(self) -> int:
+        """Return the number of the newest migration that is applied."""
+        ...
+
+    async def migrate(self) -> Sequence[Migration]:
+        """Apply what is lacking and return it."""
+        ...
+
+
+async def migrate(common: Common) -> int:
     """Apply what the store lacks.
 
     Raises:
@@ -27,8 +51,9 @@ def migrate(common: Common) -> int:
         StoreUnavailable: If it cannot be written now.
     """
     url = lasting(common.store)
-    applied = migrate_file(_path(url), now=(datetime.now(UTC) - _EPOCH) // _MICROSECOND)
-    version = len(all_migrations())
+    schema = _schema(url)
+    applied = await schema.migrate()
+    version = len(schema.known())
     if common.json:
         answer({"store": str(url), "version": version, "applied": [_name(one) for one in applied]})
         return Exit.DONE
@@ -39,7 +64,7 @@ def migrate(common: Common) -> int:
     return Exit.DONE
 
 
-def status(common: Common) -> int:
+async def status(common: Common) -> int:
     """Show each migration and whether it is applied.
 
     Raises:
@@ -48,8 +73,8 @@ def status(common: Common) -> int:
         StoreUnavailable: If it cannot be read now.
     """
     url = existing(common.store)
-    version = current_version(_path(url))
-    known = all_migrations()
+    schema = _schema(url)
+    version, known = await schema.version(), schema.known()
     if common.json:
         answer(
             {
@@ -78,6 +103,13 @@ def _name(migration: Migration) -> str:
     return f"{migration.number:04}_{migration.name}"
 
 
-def _path(url: StoreUrl) -> Path:
-    assert url.path is not None, "a store that lasts is a file"
-    return url.path
+def _schema(url: StoreUrl) -> Schema:
+    # Each technology is imported only when its store is asked for.
+    if url.path is not None:
+        from holdfast_hosts.cli.acts.db_sqlite import SqliteSchema
+
+        return SqliteSchema(url.path)
+    from holdfast_hosts.cli.acts.db_postgres import PostgresSchema
+
+    assert url.address is not None, "a store that lasts is a file or has an address"
+    return PostgresSchema(url.address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from holdfast_hosts.cli.looping import carry_out
 from holdfast_hosts.cli.options import DEFAULTS, Common
 
 
@@ -12,4 +13,4 @@ def migrate(*, common: Common = DEFAULTS) -> int:
     """
     from holdfast_hosts.cli.acts.db import migrate as act
 
-    return act(common)
+    return carry_out(act(common))
