@@ -22,7 +22,8 @@ from holdfast.entities.definition import Act
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import Failure
 from holdfast.entities.stage import Lease, StageStatus
-from holdfast.errors import BlobMissing, LeaseLost, Rejected, Unavailable, UnknownStage
+from holdfast.errors import BlobMissing, LeaseLost, Rejected, StatementFailed, Unavailable, UnknownStage
+from holdfast.events import EventType
 from holdfast.inputs import Leased, Prepared, Unfit, prepare
 from holdfast.payloads import inline
 from holdfast.ports.executor import BodyCall, Parked
@@ -65,7 +66,12 @@ async def attempt(
     try:
         attempted = await _decide(job)
         assert attempted.change is not None, "every outcome of an attempt is committed"
-        committed = await settle(attempted.change, ports)
+        try:
+            committed = await settle(attempted.change, ports)
+        except StatementFailed as error:
+            attempted = _refused(error, attempted.change, job)
+            assert attempted.change is not None, "every outcome of an attempt is committed"
+            committed = await settle(attempted.change, ports)
     except LeaseLost:
         return Attempted(outcome=JobOutcome.LOST)
     attempted.following = _following(attempted.change, committed, lease=lease)
@@ -105,6 +111,13 @@ async def _decide(job: Leased) -> Attempted:
         return failed(broken.error, job)
 
 
+def _refused(error: StatementFailed, change: Change, job: Leased) -> Attempted:
+    """Fail the attempt at what it wanted to write, as if its body had raised that."""
+    progress = (event for event in change.step.events if event.type is EventType.STAGE_PROGRESS)
+    job.watch.put_back(progress, change.logs)
+    return failed(error, job)
+
+
 async def _executed(job: Leased) -> Attempted:
     """Call the stage's body and decide by what it returns or raises."""
     prepared = await prepare(job)
@@ -139,6 +152,7 @@ async def _acted(job: Leased) -> Attempted:
 
 
 async def _undo(job: Leased) -> Attempted:
+    job.watch.is_undoing = True
     try:
         await undo(job)
     except Parked:

@@ -31,6 +31,7 @@ from holdfast.traces import (
     NewMessage,
     NewToken,
     Reservation,
+    Statement,
     Supersede,
 )
 
@@ -333,6 +334,8 @@ class Change:
     annotations: tuple[NewAnnotation, ...] = ()
     logs: tuple[NewLog, ...] = ()
     operations: tuple[OperationRecord, ...] = ()
+    #: Executed in order with everything else, in the same transaction.
+    statements: tuple[Statement, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -21,10 +21,13 @@
     │   ├── WaitOver              the wait reached its limit before it was answered
     │   ├── WaitTimedOut          nobody answered a wait inside a stage in time
     │   ├── ChildFailed           a child run did not complete
+    │   ├── StatementFailed       a statement of ctx.on_commit that the database refused; nothing was written
+    │   ├── UnusableTransaction   a transaction that no command can be part of
     │   └── UnusableStore         a store that is foreign, newer, or may not be written
     ├── Conflict                  somebody was faster; repeating the call may help
     │   ├── StaleVersion          the entity changed since it was read
     │   ├── LeaseLost             the lease ended or went to another worker; nothing was written
+    │   ├── TransactionLost       the caller's transaction met another one and has to begin again
     │   └── IdempotencyMismatch   the key was used before, with another request
     └── Unavailable               the world failed; the cause is attached
         ├── StoreUnavailable      the store could not be reached or refused; nothing was written
@@ -265,6 +268,26 @@ class UnusableStore(Rejected):
         super().__init__(f"The store {store} cannot be used: {why} {fix}")
 
 
+class StatementFailed(Rejected):
+    """Raise when the database refuses a statement of ``ctx.on_commit``; nothing of the change-set was written."""
+
+    code = "E2160"
+
+    def __init__(self, sql: str, *, why: str) -> None:
+        self.sql, self.why = sql, why
+        super().__init__(f"{why} The statement was: {sql}")
+
+
+class UnusableTransaction(Rejected):
+    """Raise when a command cannot be part of the caller's transaction; nothing was written."""
+
+    code = "E2161"
+
+    def __init__(self, why: str, *, fix: str) -> None:
+        self.why, self.fix = why, fix
+        super().__init__(f"{why} {fix}")
+
+
 class StaleVersion(Conflict):
     """Raise when an entity changed since it was read; nothing of the change-set was written."""
 
@@ -283,6 +306,16 @@ class LeaseLost(Conflict):
     def __init__(self, job: str, *, epoch: int, actual: str) -> None:
         self.job, self.epoch, self.actual = job, epoch, actual
         super().__init__(f"The lease on {job} (epoch {epoch}) is lost: {actual}.")
+
+
+class TransactionLost(Conflict):
+    """Raise when the caller's transaction met another one; roll it back and begin again from its first statement."""
+
+    code = "E3005"
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(f"The transaction met another one ({why}). Roll it back and begin again with a new one.")
 
 
 class IdempotencyMismatch(Conflict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -78,6 +78,15 @@ class Reservation:
     fingerprint: str
     #: None to take the key, the result to keep it.
     output: Payload | None = None
+
+
+@attrs.frozen
+class Statement:
+    """One statement on tables of the application's own, in the SQL of the store's database."""
+
+    sql: str
+    #: What stands for its placeholders, as the driver of the store takes it; None for a statement without any.
+    parameters: Sequence[Any] | Mapping[str, Any] | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -100,6 +100,8 @@ async def completed(
         )
     if patch:
         change = attrs.evolve(change, patch=patch)
+    if job.watch.statements:
+        change = attrs.evolve(change, statements=tuple(job.watch.statements))
     if reservation is not None:
         result = await kept_text(await _shared(output, patch, job), job)
         change = attrs.evolve(change, reservation=attrs.evolve(reservation, output=result))

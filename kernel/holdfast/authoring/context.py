@@ -12,6 +12,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from holdfast.authoring.pausing import Pausing, Steps
 from holdfast.authoring.watch import Watch
+from holdfast.authoring.writing import Writing
 from holdfast.codec import from_json, to_json
 from holdfast.entities.definition import Definition, StageSpec
 from holdfast.entities.graph import turns
@@ -129,7 +130,7 @@ class Attempt:
     deadline: datetime | None
 
 
-class Context(Pausing, Generic[C]):
+class Context(Pausing, Writing, Generic[C]):
     """The view that one attempt of a stage has of its run.
 
     Attributes:

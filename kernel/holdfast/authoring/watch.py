@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from holdfast.change import NewWait
 from holdfast.entities.payload import Artifact
 from holdfast.events import NewEvent
-from holdfast.traces import NewAnnotation, NewLog
+from holdfast.traces import NewAnnotation, NewLog, Statement
 
 T = TypeVar("T")
 
@@ -23,7 +24,19 @@ class Watch:
     a heartbeat drains in another.
     """
 
-    __slots__ = ("annotations", "artifacts", "asked", "cancelled", "events", "logs", "metrics", "parking", "under_way")
+    __slots__ = (
+        "annotations",
+        "artifacts",
+        "asked",
+        "cancelled",
+        "events",
+        "is_undoing",
+        "logs",
+        "metrics",
+        "parking",
+        "statements",
+        "under_way",
+    )
 
     def __init__(self) -> None:
         self.events: deque[NewEvent] = deque(maxlen=MAX_BUFFERED)
@@ -31,6 +44,10 @@ class Watch:
         self.annotations: list[NewAnnotation] = []
         self.artifacts: dict[str, Artifact] = {}
         self.metrics: dict[str, float] = {}
+        #: Executed when the attempt completes its stage, and never otherwise.
+        self.statements: list[Statement] = []
+        #: Whether the attempt undoes what stages have done.
+        self.is_undoing = False
         #: Keys of checkpoints that are being made, and waits that are being looked at.
         self.under_way: set[str] = set()
         #: What the body cannot go on without, by name; once there is something, no new step begins.
@@ -46,6 +63,11 @@ class Watch:
     def drain(self) -> tuple[tuple[NewEvent, ...], tuple[NewLog, ...]]:
         """Take out the progress events and log lines gathered so far."""
         return _take(self.events), _take(self.logs)
+
+    def put_back(self, events: Iterable[NewEvent], logs: Iterable[NewLog]) -> None:
+        """Keep what was taken out for a commit that did not happen."""
+        self.events.extend(events)
+        self.logs.extend(logs)
 
 
 def _take(queue: deque[T]) -> tuple[T, ...]:

@@ -30,6 +30,8 @@ class Journal(Protocol):
         8. The reservation's key is held by another stage instance, or has a result: `Held` with it. The holder
            itself, whatever its epoch and generation of the same run, may take a key again that has no result.
 
+        When all hold but the database refuses one of the *statements*, or the store has no SQL: `StatementFailed`.
+
         When all hold, in one transaction: the fenced job is settled; *fired* is consumed; *supersede* applies (its
         records become invisible; with *completed* the RESOLVED and EXPIRED waits of its stages become CLOSED); each
         answer ends its wait, and the WAITING job it belongs to becomes READY and due; messages and tokens are kept;
@@ -39,7 +41,8 @@ class Journal(Protocol):
         coming last; once a step has closed the run the remaining ones bring nothing about. Events are appended in that
         order, numbered without gaps. Artifacts (the newest of a name wins), checkpoints (the first of a stage
         instance's name stands), the reservation, annotations, logs and operation records are stored; the run's
-        version rises by exactly 1.
+        version rises by exactly 1. Last, the *statements* are executed in order: all of them exactly when the
+        change-set stands, and no row of them otherwise.
 
         A wait that is opened (by a new job or by `Park`) takes a message of its name if there is one: it is RESOLVED
         with the message's payload and actor, the message is gone, and the store appends ``stage.resumed`` with
