@@ -8,7 +8,7 @@ Durations, never instants, stand in it: the store adds them to its own clock.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -48,6 +48,11 @@ class NewRun:
     held: bool = False
     #: JSON values; the state that patches are merged into.
     state: Mapping[str, Any] = attrs.field(factory=dict)
+    #: Only one live run of the workflow with this key goes on at a time, within the tenant; None for a run that may go
+    #: on beside any other.
+    singleton: str | None = None
+    #: Whether the run is held until its turn comes while another one has the key; refused otherwise.
+    queues_up: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -118,6 +123,8 @@ class NewJob:
     #: The generation under whose name the effects of the instance go: its own, or that of the instance it retries.
     origin: int = 1
     guarded: bool = False
+    #: How many tokens of its queue's rate each attempt takes.
+    weight: int = 1
 
 
 @attrs.frozen(kw_only=True)
@@ -346,8 +353,20 @@ class Committed:
     version: int
     #: What its arrivals brought about, in the order in which it was applied; jobs as they were inserted.
     steps: tuple[Step, ...] = ()
-    #: Whether the run is PAUSED, so that no job was granted that asked for it.
-    paused: bool = False
+    #: The queues of jobs that asked for a grant and got none, because the run is PAUSED or the queue has limits.
+    withheld: frozenset[str] = frozenset()
+
+
+def withheld(steps: Iterable[Step], *, paused: bool, limited: Container[str]) -> frozenset[str]:
+    """Return the queues of the jobs that ask for a grant and get none; see `Journal.commit`.
+
+    Args:
+        steps: What a change-set brought about.
+        paused: Whether the run is PAUSED now.
+        limited: The queues that have limits.
+    """
+    asked = {job.queue for step in steps for job in step.jobs if job.grant is not None}
+    return frozenset(asked if paused else (queue for queue in asked if queue in limited))
 
 
 @attrs.frozen(kw_only=True)

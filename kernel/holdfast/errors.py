@@ -28,6 +28,7 @@
     │   ├── StaleVersion          the entity changed since it was read
     │   ├── LeaseLost             the lease ended or went to another worker; nothing was written
     │   ├── TransactionLost       the caller's transaction met another one and has to begin again
+    │   ├── SingletonTaken        another run of the same singleton key is live
     │   └── IdempotencyMismatch   the key was used before, with another request
     └── Unavailable               the world failed; the cause is attached
         ├── StoreUnavailable      the store could not be reached or refused; nothing was written
@@ -306,6 +307,16 @@ class LeaseLost(Conflict):
     def __init__(self, job: str, *, epoch: int, actual: str) -> None:
         self.job, self.epoch, self.actual = job, epoch, actual
         super().__init__(f"The lease on {job} (epoch {epoch}) is lost: {actual}.")
+
+
+class SingletonTaken(Conflict):
+    """Raise when a run may not go on because another live run of its workflow has the same singleton key."""
+
+    code = "E3004"
+
+    def __init__(self, key: str, *, run_id: str) -> None:
+        self.key, self.run_id = key, run_id
+        super().__init__(f'Run {run_id} is live and has the singleton key "{key}". Wait until it ends, or cancel it.')
 
 
 class TransactionLost(Conflict):

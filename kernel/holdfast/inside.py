@@ -231,7 +231,12 @@ class JournalledSteps:
         lease = self._lease
 
         async def begin() -> str:
-            parent = ChildOf(parent_id=lease.key.run_id, tenant=lease.run.tenant, priority=lease.run.priority)
+            parent = ChildOf(
+                parent_id=lease.key.run_id,
+                tenant=lease.run.tenant,
+                priority=lease.run.priority,
+                concurrency_key=lease.run.concurrency_key,
+            )
             place = f"{lease.key.stage_id}/{lease.origin}.{lease.key.turn}.{lease.key.item}"
             key = f"{lease.key.run_id}/{place}/{self._prefix}{at}"
             return await create_run(definition, input, parent=parent, idempotency_key=key, ports=self._ports)

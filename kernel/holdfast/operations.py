@@ -11,7 +11,7 @@ from holdfast.change import Change, Committed, Duplicate, Refusal
 from holdfast.codec import converter, digest, from_json, to_json
 from holdfast.command import Ports
 from holdfast.entities.operation import OPERATION_SCOPE, OperationRecord
-from holdfast.errors import CommitUnknown, IdempotencyMismatch, Rejected, StaleVersion
+from holdfast.errors import CommitUnknown, IdempotencyMismatch, Rejected, SingletonTaken, StaleVersion
 from holdfast.settling import announce, checked
 
 R = TypeVar("R")
@@ -58,6 +58,7 @@ async def once(
     *,
     decide: Callable[[], Awaitable[Decision[R]]],
     result_type: type[R],
+    instead: Callable[[SingletonTaken], Awaitable[Decision[R]]] | None = None,
 ) -> R:
     """Decide and commit, unless the same request was answered before: then return that answer.
 
@@ -66,10 +67,12 @@ async def once(
         ports: Where it happens.
         decide: Reads what it needs and decides; called again when somebody else changed the run meanwhile.
         result_type: The class that the stored answer is read back as.
+        instead: What is answered when another run has the singleton key; an error if it is not given.
 
     Raises:
         IdempotencyMismatch: If the key was used before with another request.
         StaleVersion: If the run keeps changing.
+        SingletonTaken: If another live run has the run's singleton key and nothing is answered *instead*.
     """
     fingerprint = request.fingerprint
     record = await _find(request, ports)
@@ -78,9 +81,10 @@ async def once(
     # Without an identity of the caller's the operation still gets one, so that an unknown commit can be looked up.
     identities = request.identities or ((OPERATION_SCOPE, ports.ids.new_id()),)
     stale: StaleVersion | None = None
+    taken: SingletonTaken | None = None
     for _ in range(ports.settings.conflict_tries):
         try:
-            decision = await decide()
+            decision = await (decide() if taken is None or instead is None else instead(taken))
         except Rejected:
             # What the run has become may be the doing of the same request, carried out elsewhere since the look-up.
             record = await _find(request, ports)
@@ -108,6 +112,9 @@ async def once(
             return replayed(outcome.record, fingerprint=fingerprint, result_type=result_type)
         if isinstance(outcome, StaleVersion):
             stale = outcome
+            continue
+        if isinstance(outcome, SingletonTaken) and instead is not None:
+            taken = outcome
             continue
         await announce(change, checked(outcome), ports)
         return decision.result

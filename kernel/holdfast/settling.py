@@ -42,9 +42,8 @@ def steps_of(change: Change, committed: Committed) -> Sequence[Step]:
 
 def granted(change: Change, committed: Committed) -> list[NewJob]:
     """Return the jobs that the change-set made and leased to its worker at once."""
-    if committed.paused:
-        return []
-    return [job for step in steps_of(change, committed) for job in step.jobs if job.grant is not None]
+    made = [job for step in steps_of(change, committed) for job in step.jobs if job.grant is not None]
+    return [job for job in made if job.queue not in committed.withheld] if committed.withheld else made
 
 
 def leased(job: NewJob, *, run: RunHeader) -> Lease:
@@ -116,12 +115,13 @@ async def _as_committed(change: Change, ports: Ports) -> Committed:
     arrival may bring about is known, and its events stand directly behind those of the change-set.
     """
     committed = Committed(version=0, steps=await _brought_about(change, ports) if change.step.arrivals else ())
+    withheld: set[str] = set()
     for job in granted(change, committed):
         there = await ports.persistence.find_stage(job.key)
         if there is None or there.epoch != 1 or there.lease_until is None:
-            # The run was PAUSED, or the lease went elsewhere since.
-            return attrs.evolve(committed, paused=True)
-    return committed
+            # The run was PAUSED, the queue has limits, or the lease went elsewhere since.
+            withheld.add(job.queue)
+    return attrs.evolve(committed, withheld=frozenset(withheld))
 
 
 async def _brought_about(change: Change, ports: Ports) -> tuple[Step, ...]:

@@ -13,7 +13,6 @@ from holdfast.errors import LeaseLost
 from holdfast.events import Event, EventType
 from holdfast.ports.clock import Clock
 from holdfast.ports.persistence import Persistence
-from holdfast.settling import steps_of
 from holdfast_adapters.memory import MemoryPersistence
 from holdfast_testing.invariants import Observation
 
@@ -65,7 +64,7 @@ class CountingStore(MemoryPersistence):
         for step in outcome.steps:
             behind = step.jobs[0].key.stage_id if step.jobs else "nothing" if step.run is None else "the end"
             happened[f"join before {behind} resolved by {fence.key.stage_id if fence else 'nobody'}"] += 1
-        if outcome.paused and any(job.grant is not None for step in steps_of(change, outcome) for job in step.jobs):
+        if outcome.withheld:
             happened["grant met a pause"] += 1
         facts = [event for event in change.step.events if event.data.get("stage")]
         if any(event.data.get("code") == "LEASE_EXPIRED" for event in facts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from holdfast.change import ZERO, Change, Committed, NewItems, NewTimer, RunPatch, Step
+from holdfast.change import ZERO, Change, Committed, NewItems, NewTimer, RunPatch, Step, withheld
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
 from holdfast.entities.timer import CHILD_PREFIX, PARENT, TimerKind
@@ -55,7 +55,8 @@ class Application(Jobs):
         if len(run.events) > told:
             for sink in self._store.sinks.values():
                 sink.tell(run, self.now, self._undo)
-        return Committed(version=run.version, steps=steps, paused=run.status is RunStatus.PAUSED)
+        held = withheld((change.step, *steps), paused=run.status is RunStatus.PAUSED, limited=())
+        return Committed(version=run.version, steps=steps, withheld=held)
 
     def _begin(self, change: Change) -> RunRow:
         store = self._store

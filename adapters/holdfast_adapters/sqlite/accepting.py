@@ -19,6 +19,7 @@ from holdfast.change import (
     Rule,
     Step,
     Suspend,
+    withheld,
 )
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
@@ -130,7 +131,9 @@ class Acceptance:
         if self._prepared.has_more:
             note(self._prepared, run, writes=writes, found=self._found)
         paused = run.status == PAUSED
-        return Committed(version=run.version, steps=tuple(steps), paused=paused), [change.step, *steps]
+        taken = [change.step, *steps]
+        held = withheld(taken, paused=paused, limited=()) if paused else frozenset()
+        return Committed(version=run.version, steps=tuple(steps), withheld=held), taken
 
     # The fenced job.
 

@@ -124,6 +124,7 @@ def _spec(node: Node, *, index: int, values: Values) -> StageSpec:
         key=options.key,
         waits=plan.waits,
         compensate=plan.compensate,
+        weight=options.weight,
         within=node.within,
     )
 

@@ -38,6 +38,8 @@ class Options:
     waits: Mapping[str, Any] = attrs.field(factory=dict)
     #: Undoes what the stage did.
     compensate: Callable[..., Any] | None = None
+    #: How many tokens of its queue's rate an attempt takes.
+    weight: int = 1
 
 
 def read_options(  # noqa: PLR0913 - one for each option
@@ -50,6 +52,7 @@ def read_options(  # noqa: PLR0913 - one for each option
     key: Callable[[Any], str] | None = None,
     waits: Mapping[str, Any] | None = None,
     compensate: Callable[..., Any] | None = None,
+    weight: int = 1,
     call: Source,
 ) -> Options:
     """Return the options of the stage *name*, as they were written at *call*.
@@ -67,6 +70,7 @@ def read_options(  # noqa: PLR0913 - one for each option
         key=None if key is None else checked_key(key, name=name, call=call),
         waits=_waits(waits or {}, name=name, call=call),
         compensate=compensate,
+        weight=checked_number(f'weight of stage "{name}"', weight, least=0, call=call),
     )
 
 

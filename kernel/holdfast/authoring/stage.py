@@ -15,7 +15,15 @@ from holdfast.authoring import mistakes
 from holdfast.authoring.context import Context
 from holdfast.authoring.fit import fits
 from holdfast.authoring.mistakes import Subject
-from holdfast.authoring.options import Options, checked_key, checked_name, checked_retry, checked_span, read_options
+from holdfast.authoring.options import (
+    Options,
+    checked_key,
+    checked_name,
+    checked_number,
+    checked_retry,
+    checked_span,
+    read_options,
+)
 from holdfast.authoring.results import Fail, Ok, Wait
 from holdfast.authoring.signature import (
     Declared,
@@ -112,6 +120,7 @@ class FunctionStage(Stage[In_contra, Out_co], Generic[In_contra, P, Out_co]):
         name: str | None = None,
         key: Callable[[Any], str] | None = None,
         queue: str | None = None,
+        weight: int | None = None,
     ) -> Self:
         """Return the same stage with other options; those that are not given stay.
 
@@ -133,6 +142,9 @@ class FunctionStage(Stage[In_contra, Out_co], Generic[In_contra, P, Out_co]):
         if queue is not None:
             known = checked_name(f'queue of stage "{options.name}"', queue, call=call)
             options = attrs.evolve(options, queue=known)
+        if weight is not None:
+            tokens = checked_number(f'weight of stage "{options.name}"', weight, least=0, call=call)
+            options = attrs.evolve(options, weight=tokens)
         other = copy.copy(self)
         vars(other)["_options"] = options
         return other
@@ -314,6 +326,7 @@ def stage(
     key: Callable[[Any], str] | None = None,
     waits: Mapping[str, Any] | None = None,
     compensate: Callable[..., Any] | None = None,
+    weight: int = 1,
 ) -> StageDecorator: ...
 def stage(  # noqa: PLR0913 - one for each option
     function: Callable[..., Any] | None = None,
@@ -327,6 +340,7 @@ def stage(  # noqa: PLR0913 - one for each option
     key: Callable[[Any], str] | None = None,
     waits: Mapping[str, Any] | None = None,
     compensate: Callable[..., Any] | None = None,
+    weight: int = 1,
 ) -> Any:
     """Make a stage of a function, which stays callable.
 
@@ -344,6 +358,7 @@ def stage(  # noqa: PLR0913 - one for each option
         waits: The types of the payloads that the stage waits for by ``ctx.wait_for(name)``, by name.
         compensate: Undoes what a completed stage did, in a workflow with ``compensate=True``; called with its output
             and, if it wants, the context.
+        weight: How many tokens an attempt takes of the rate of its queue, if that has one.
 
     Raises:
         DefinitionError: If the function cannot be a stage.
@@ -361,6 +376,7 @@ def stage(  # noqa: PLR0913 - one for each option
             key=key,
             waits=waits,
             compensate=compensate,
+            weight=weight,
             call=call.source,
         )
         return _KINDS[is_async(function), has_parameters(function)](function, options, call=call)

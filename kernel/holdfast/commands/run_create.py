@@ -10,7 +10,7 @@ import attrs
 
 from holdfast.change import ZERO
 from holdfast.command import Command, Ports
-from holdfast.creating import DEFAULT_PRIORITY, NewRunRequest, RunCreated, create_or_find
+from holdfast.creating import DEFAULT_PRIORITY, NewRunRequest, RunCreated, SingletonPolicy, create_or_find
 from holdfast.entities.retry import LONGEST
 from holdfast.errors import InvalidInput
 from holdfast.naming import check_name, check_number, check_text
@@ -45,6 +45,12 @@ class RunCreate(Command[RunCreated]):
     idempotency_key: str | None = None
     operation_id: str | None = None
     tenant: str = ""
+    #: What the run's jobs count under in queues that limit how many of one key are leased; such as a customer's id.
+    concurrency_key: str = ""
+    #: Only one live run of the workflow with this key goes on at a time, within the tenant; such as an account's id.
+    singleton: str | None = None
+    #: What becomes of this run while another one has that key.
+    singleton_policy: SingletonPolicy = SingletonPolicy.QUEUE
     annotations: Mapping[str, Any] = attrs.field(factory=dict)
 
 
@@ -62,6 +68,8 @@ async def handle(command: RunCreate, ports: Ports) -> RunCreated:
     check_name("version", command.version)
     check_number("priority", command.priority, least=-MAX_PRIORITY, most=MAX_PRIORITY)
     check_text("tenant", command.tenant)
+    check_text("concurrency key", command.concurrency_key)
+    check_name("singleton", command.singleton)
     check_name("idempotency key", command.idempotency_key)
     check_name("operation id", command.operation_id)
     definition = ports.definitions.get(command.workflow_id, command.version)
@@ -86,5 +94,8 @@ async def handle(command: RunCreate, ports: Ports) -> RunCreated:
         idempotency_key=command.idempotency_key,
         operation_id=command.operation_id,
         version=command.version,
+        concurrency_key=command.concurrency_key,
+        singleton=command.singleton,
+        singleton_policy=command.singleton_policy,
     )
     return await create_or_find(definition, command.input, request, ports=ports)

@@ -12,7 +12,7 @@ from holdfast.decide.fire import drop, expire, follow_parent, hear_of_child, let
 from holdfast.entities.run import Run, RunStatus
 from holdfast.entities.timer import CHILD_PREFIX, Timer, TimerKind
 from holdfast.entities.wait import WaitStatus
-from holdfast.errors import StaleVersion
+from holdfast.errors import SingletonTaken, StaleVersion
 from holdfast.naming import check_number
 from holdfast.payloads import child_result, keep
 from holdfast.settling import announce
@@ -48,10 +48,13 @@ async def handle(command: TimerFireDue, ports: Ports) -> TimerFireDueResult:
         if isinstance(outcome, Committed):
             await announce(change, outcome, ports)
             fired += 1
-        elif isinstance(outcome, StaleVersion) and timer.kind is TimerKind.WAIT_LIMIT:
+        elif isinstance(outcome, SingletonTaken) or (
+            isinstance(outcome, StaleVersion) and timer.kind is TimerKind.WAIT_LIMIT
+        ):
             obsolete.append(drop(timer))
     if obsolete:
-        # The waits that these limit are over; left there they would be looked at for ever.
+        # The waits that these limit are over, and runs whose key another one has are told when that ends; left there
+        # they would be looked at for ever.
         dropped = await ports.persistence.commit(obsolete)
         fired += sum(isinstance(outcome, Committed) for outcome in dropped)
     return TimerFireDueResult(fired=fired)

@@ -24,6 +24,9 @@ class Wanted:
     state: Mapping[str, Any] = attrs.field(factory=dict)
     #: How long it is to wait before it may be admitted.
     delay: timedelta = ZERO
+    singleton: str | None = None
+    #: Whether it waits for its turn while another run has the same singleton key.
+    queues_up: bool = False
 
 
 def create(header: RunHeader, wanted: Wanted) -> Change:
@@ -33,6 +36,10 @@ def create(header: RunHeader, wanted: Wanted) -> Change:
         "workflowVersion": header.workflow_version,
         "priority": header.priority,
     }
+    if header.concurrency_key:
+        data["concurrencyKey"] = header.concurrency_key
+    if wanted.singleton is not None:
+        data["singleton"] = wanted.singleton
     timers: tuple[NewTimer, ...] = ()
     if header.parent_id is not None:
         data["parentId"] = header.parent_id
@@ -47,7 +54,12 @@ def create(header: RunHeader, wanted: Wanted) -> Change:
     return Change(
         run_id=header.id,
         create=NewRun(
-            header=header, idempotency_key=wanted.idempotency_key, held=wanted.delay > ZERO, state=wanted.state
+            header=header,
+            idempotency_key=wanted.idempotency_key,
+            held=wanted.delay > ZERO,
+            state=wanted.state,
+            singleton=wanted.singleton,
+            queues_up=wanted.queues_up,
         ),
         step=Step(timers=timers, events=(NewEvent(type=EventType.RUN_CREATED, data=data),)),
         annotations=tuple(NewAnnotation(name=name, value=value) for name, value in wanted.annotations.items()),

@@ -303,6 +303,7 @@ class Routing:
                 depth=at.depth,
                 origin=self._origins.get((key.stage_id, key.turn, key.item), origin),
                 guarded=at.stage_id in definition.guarded,
+                weight=spec.weight,
             )
         )
 

@@ -179,6 +179,8 @@ class StageSpec:
     waits: Mapping[str, PayloadType] = attrs.field(factory=dict)
     #: Undoes what a completed instance did; called with its output.
     compensate: Body | None = None
+    #: How many tokens of its queue's rate an attempt takes.
+    weight: int = 1
     #: Of a WAIT stage.
     wait: WaitSpec | None = None
     #: Of a SPLIT stage.

@@ -114,6 +114,8 @@ class RunHeader:
     parent_id: str | None = None
     #: Whether what its stages did is undone when it fails or is cancelled.
     compensates: bool = False
+    #: What its jobs count under in queues that limit how many of one key are leased; empty for none in particular.
+    concurrency_key: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -138,6 +140,8 @@ class Run:
     finished_at: datetime | None
     #: Whether a PENDING run may not be admitted yet.
     held: bool = False
+    #: The key of which only one live run of the workflow goes on at a time, within the tenant.
+    singleton: str | None = None
 
     @property
     def id(self) -> str:

@@ -29,6 +29,9 @@ class Journal(Protocol):
         7. A message's name has a message already, or a wait that is not CLOSED: `StaleVersion`.
         8. The reservation's key is held by another stage instance, or has a result: `Held` with it. The holder
            itself, whatever its epoch and generation of the same run, may take a key again that has no result.
+        9. A run with a *singleton* key would be created without queueing up while another of its key is live, or
+           would be let go or brought back from its end while another of its key is live and not held:
+           `SingletonTaken` with that run.
 
         When all hold but the database refuses one of the *statements*, or the store has no SQL: `StatementFailed`.
 
@@ -54,7 +57,13 @@ class Journal(Protocol):
         A RUNNING or WAITING run is WAITING exactly when it has live jobs and all of them are WAITING; the store
         moves it to and fro by itself. Jobs of a PAUSED run are never due: those that are due, or come to be,
         are due again when it is not PAUSED any more, and grants of a change-set that leaves it PAUSED are not given
-        (`Committed.paused`): behind everything else the store appends ``stage.released`` for each such job.
+        (`Committed.withheld`): behind everything else the store appends ``stage.released`` for each such job. So it
+        is with grants on jobs of a queue that has limits: those are handed out by `Work.lease` alone.
+
+        Of the runs of one tenant, workflow and *singleton* key at most one is live and not held. A new one that
+        *queues_up* is held while any other of its key is live. When a run of the key ends and leaves no live one that
+        is not held, the oldest of the held ones that has no timer of kind RUN_START gets one, ``start``, due at once;
+        that does not count as a change of it.
 
         A run that closes (terminal, or COMPENSATING) loses its live jobs, which become CANCELLED records, its timers
         and its gates; its OPEN waits become CLOSED; keys that its instances hold without a result are free.

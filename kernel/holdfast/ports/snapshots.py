@@ -18,6 +18,10 @@ class Snapshots(Protocol):
         """Return the run, or None if there is none of that id."""
         ...
 
+    async def list_singletons(self, *, tenant: str, workflow_id: str, key: str) -> Sequence[Run]:
+        """Return the live runs of the workflow that have the singleton key, in order of creation."""
+        ...
+
     async def find_snapshot(self, run_id: str) -> RunSnapshot | None:
         """Return the run with its live and visible stage instances, or None if there is no such run."""
         ...

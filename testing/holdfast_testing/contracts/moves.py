@@ -253,11 +253,11 @@ class MovesContract:
         """Leases of a PAUSED run stand: they are extended, settled and found past their end."""
         begin(persistence, "a", "b", "c")
         a, b, _ = (take(persistence, key(name)) for name in "abc")
-        assert not stand(persistence, noted()).paused
-        assert stand(persistence, pause()).paused
+        assert not stand(persistence, noted()).withheld
+        assert not stand(persistence, pause()).withheld
         clock.advance("20s")
         assert not run_sync(persistence.extend([LeaseRef(key=a.key, epoch=a.epoch)], ttl=TTL))
-        assert stand(persistence, completed(b, step=Step(jobs=(job(key("d")),)))).paused
+        assert not stand(persistence, completed(b, step=Step(jobs=(job(key("d")),)))).withheld
         clock.advance("10s")
         assert [lease.key for lease in run_sync(persistence.list_expired(limit=MANY))] == [key("c")]
         assert run_sync(persistence.lease_one(key("d"), worker="w", ttl=TTL)) is None
@@ -295,7 +295,7 @@ class MovesContract:
         stand(persistence, pause())
         rule = gate_rule(arity=1, opens=Step(jobs=(job(key("c"), grant=GRANT),)))
         new = Step(jobs=(job(key("b"), grant=GRANT),))
-        assert stand(persistence, reaching(completed(lease, step=new), rule)).paused
+        assert stand(persistence, reaching(completed(lease, step=new), rule)).withheld == {"default"}
         for name in "bc":
             stage = the_stage(persistence, key(name))
             assert (stage.status, stage.epoch, stage.attempt) == (StageStatus.READY, 0, 0)
@@ -314,11 +314,11 @@ class MovesContract:
         begin(persistence)
         paused = pause()
         paused = attrs.evolve(paused, step=attrs.evolve(paused.step, jobs=(job(key("b"), grant=GRANT),)))
-        assert stand(persistence, paused).paused
+        assert stand(persistence, paused).withheld == {"default"}
         assert the_stage(persistence, key("b")).status is StageStatus.READY
         on = unpause()
         on = attrs.evolve(on, step=attrs.evolve(on.step, jobs=(job(key("c"), grant=GRANT),)))
-        assert not stand(persistence, on).paused
+        assert not stand(persistence, on).withheld
         assert the_stage(persistence, key("c")).status is StageStatus.RUNNING
         assert {lease.key.stage_id for lease in take_all(persistence)} == {"a", "b"}
 

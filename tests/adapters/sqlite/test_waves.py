@@ -83,7 +83,7 @@ def test_the_change_sets_meet(open_store: Callable[[str], SqlitePersistence]) ->
         outcomes = commit(store, *Fancy(seed).changes(100))
         seen |= {type(outcome).__name__ for outcome in outcomes}
         seen |= {"opened" for outcome in outcomes if isinstance(outcome, Committed) and outcome.steps}
-        seen |= {"paused" for outcome in outcomes if isinstance(outcome, Committed) and outcome.paused}
+        seen |= {"paused" for outcome in outcomes if isinstance(outcome, Committed) and outcome.withheld}
         seen |= {wait.status for run in RUNS for wait in run_sync(store.list_run_waits(run_id(run), limit=1_000))}
         run_sync(store.close())
     assert seen >= {"Committed", "Duplicate", "Held", "LeaseLost", "StaleVersion", "opened", "paused", *WaitStatus}
