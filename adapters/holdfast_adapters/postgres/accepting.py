@@ -28,21 +28,7 @@ from holdfast.events import EventType
 from holdfast.gates import GateState, arrive, merged, new_gate, next_arrival
 from holdfast.traces import Reservation
 from holdfast_adapters.postgres import encoding, rare
-from holdfast_adapters.postgres.found import (
-    ATTEMPT,
-    DEPTH,
-    EPOCH,
-    GIVE_UP_AT,
-    LOST,
-    MAX_ATTEMPTS,
-    ORIGIN,
-    STARTED_AT,
-    STATUS,
-    VIA,
-    WORKER,
-    Found,
-    JobRow,
-)
+from holdfast_adapters.postgres.found import EPOCH, GIVE_UP_AT, LOST, STATUS, Found, JobRow
 from holdfast_adapters.postgres.notes import note
 from holdfast_adapters.postgres.prepared import (
     EventText,
@@ -153,7 +139,7 @@ class Acceptance:
         lost = encoding.lost_text(row[LOST], row[EPOCH]) if fence.expired else row[LOST]
         at = (run.n, *job)
         if isinstance(settle, Finish):
-            self._end(settle, at, row=row, lost=lost)
+            self._end(settle, at, lost=lost)
         elif isinstance(settle, Requeue):
             status, due_at, give_up_at = _READY, now + encoding.span(settle.delay), row[GIVE_UP_AT]
             if row[STATUS] != _RUNNING:
@@ -174,25 +160,16 @@ class Acceptance:
             self._due.append((rare.PARK_JOB, (status, lost), due, at))
             self._became = status
 
-    def _end(self, finish: Finish, at: tuple[Any, ...], *, row: JobRow, lost: str | None) -> None:
+    def _end(self, finish: Finish, at: tuple[Any, ...], *, lost: str | None) -> None:
         writes, run = self._writes, self._run
         run.active -= 1
         self._became = finish.status.value
-        writes.done.append(at)
-        writes.stages.append(
+        writes.done.append(
             (
                 *at,
                 finish.status.value,
-                row[ATTEMPT],
-                row[MAX_ATTEMPTS],
-                row[EPOCH],
-                row[WORKER],
-                row[STARTED_AT],
                 self._now,
                 lost,
-                row[VIA],
-                row[DEPTH],
-                row[ORIGIN],
                 encoding.failure_text(finish.failure) if finish.failure else None,
                 encoding.mapping_text(finish.metrics) if finish.metrics else None,
                 finish.edge,

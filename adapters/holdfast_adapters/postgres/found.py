@@ -39,9 +39,7 @@ CLOCK: Final = Statement("SELECT (extract(epoch FROM clock_timestamp()) * 100000
 NEW_NUMBERS: Final = Statement("SELECT nextval('holdfast.run_n') FROM generate_series(1, $1::integer)")
 
 FIND_JOBS: Final = Statement("""
-    SELECT v.id, j.stage_id, j.generation, j.turn, j.item,
-        j.status, j.epoch, j.attempt, j.max_attempts, j.worker, j.lease_until, j.started_at, j.lost, j.give_up_at,
-        j.via, j.depth, j.origin
+    SELECT v.id, j.stage_id, j.generation, j.turn, j.item, j.status, j.epoch, j.lease_until, j.lost, j.give_up_at
     FROM (
         SELECT r.n, v.*
         FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[], $5::integer[])
@@ -51,7 +49,7 @@ FIND_JOBS: Final = Statement("""
     JOIN holdfast.job j ON j.run = v.n AND j.stage_id = v.stage_id AND j.generation = v.generation
         AND j.turn = v.turn AND j.item = v.item""")
 #: Positions of what is known of a job, behind its key.
-STATUS, EPOCH, ATTEMPT, MAX_ATTEMPTS, WORKER, LEASE_UNTIL, STARTED_AT, LOST, GIVE_UP_AT, VIA, DEPTH, ORIGIN = range(12)
+STATUS, EPOCH, LEASE_UNTIL, LOST, GIVE_UP_AT = range(5)
 
 FIND_OPERATIONS: Final = Statement("""
     SELECT o.tenant, o.scope, o.key, o.command, o.fingerprint, o.result, o.run_id

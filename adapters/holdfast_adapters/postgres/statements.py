@@ -52,6 +52,12 @@ def _head(length: int, oid: int, *, nulls: bool) -> bytes:
     return _HEAD(1, nulls, oid, length, 1)
 
 
+def _is_same(values: Sequence[Any], first: Any) -> bool:
+    """Return whether all *values* are *first*, as those of about half of all columns are."""
+    # The last first: most columns that differ at all differ there.
+    return bool(values[-1] == first and values.count(first) == len(values))
+
+
 def _numbers(letter: str, oid: int, *, width: int) -> Encode:
     size, pack = _LENGTH(width), struct.Struct(f">{letter}").pack
 
@@ -59,6 +65,10 @@ def _numbers(letter: str, oid: int, *, width: int) -> Encode:
         length = len(values)
         if not length:
             return _NOTHING[:8] + _LENGTH(oid)
+        first = values[0]
+        if _is_same(values, first):
+            element = _MISSING if first is None else size + pack(first)
+            return _head(length, oid, nulls=first is None) + element * length
         if None in values:
             elements = [_MISSING if value is None else size + pack(value) for value in values]
             return _head(length, oid, nulls=True) + b"".join(elements)
@@ -75,6 +85,10 @@ def _text_array(values: Sequence[str | None]) -> bytes:
     if not length:
         return _NOTHING[:8] + _LENGTH(_TEXT_OID)
     known = _TEXTS
+    first = values[0]
+    if _is_same(values, first):
+        element = _MISSING if first is None else known[first]
+        return _head(length, _TEXT_OID, nulls=first is None) + element * length
     if None in values:
         elements = [_MISSING if value is None else known[value] for value in values]
         return _head(length, _TEXT_OID, nulls=True) + b"".join(elements)

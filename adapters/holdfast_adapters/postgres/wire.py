@@ -62,10 +62,15 @@ class Wire:
         self._loader = Transformer(connection)
         self._patience = patience
         self._prepare = prepare
+        #: Whether something is prepared in the pipeline that is under way.
+        self._prepares = False
         #: Names of statements that the server knows.
         self._prepared: set[bytes] = set()
         self._answer: asyncio.Future[list[PGresult]] | None = None
-        self._deadline: asyncio.TimerHandle | None = None
+        #: Looks whether the pipeline that is under way has taken too long; it goes round by itself while there is one.
+        self._watch: asyncio.TimerHandle | None = None
+        #: When the pipeline that is under way counts as lost.
+        self._deadline = 0.0
         self._results: list[PGresult] = []
         #: What was sent: the name of what is prepared, None for what is executed.
         self._sent: list[bytes | None] = []
@@ -107,7 +112,9 @@ class Wire:
         answer = self._answer = self.loop.create_future()
         self._results = []
         sent = self._sent = []
-        self._deadline = self.loop.call_later(self._patience, self._lose, "the server has not answered in time")
+        self._deadline = self.loop.time() + self._patience
+        if self._watch is None:
+            self._watch = self.loop.call_at(self._deadline, self._look_at_deadline)
         try:
             for statement, parameters in encoded:
                 self._send(statement, parameters)
@@ -125,6 +132,7 @@ class Wire:
             if statement.name not in self._prepared and statement.name not in sent:
                 pg.send_prepare(statement.name, statement.sql)
                 sent.append(statement.name)
+                self._prepares = True
             pg.send_query_prepared(statement.name, parameters, statement.formats, _BINARY)
         sent.append(None)
 
@@ -185,20 +193,26 @@ class Wire:
         """Hand the results over: everything that was sent has been answered."""
         answer, self._answer = self._answer, None
         assert answer is not None, "an answer is awaited"
-        self._stop_waiting()
         # Here and not where the rows are read: whoever sent it may have been cancelled.
-        for prepared, result in zip(self._sent, self._results, strict=True):
-            if prepared is not None and result.status == _COMMAND_OK:
-                self._prepared.add(prepared)
+        if self._prepares:
+            self._prepares = False
+            for prepared, result in zip(self._sent, self._results, strict=True):
+                if prepared is not None and result.status == _COMMAND_OK:
+                    self._prepared.add(prepared)
         if not answer.done():
             answer.set_result(self._results)
         if self.on_rest is not None:
             self.on_rest(self)
 
-    def _stop_waiting(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _look_at_deadline(self) -> None:
+        # One timer serves many pipelines: to make one for each costs more than to send a short statement.
+        self._watch = None
+        if self._answer is None:
+            return
+        if self.loop.time() >= self._deadline:
+            self._lose("the server has not answered in time")
+        else:
+            self._watch = self.loop.call_at(self._deadline, self._look_at_deadline)
 
     def _lose(self, why: str) -> None:
         # A statement that ended with the connection tells nothing: the server may have committed and then died.
@@ -212,7 +226,9 @@ class Wire:
 
     def close(self) -> None:
         """Close the connection at once, in the wire's own loop or when that runs no more; harmless if it is closed."""
-        self._stop_waiting()
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         if self._socket >= 0:
             if not self.loop.is_closed():
                 self.loop.remove_reader(self._socket)

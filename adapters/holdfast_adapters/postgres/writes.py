@@ -19,6 +19,28 @@ INSERT_EVENT: Final = Statement("""
         $1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::integer[], $7::integer[], $8::integer[],
         $9::text[]
     )""")
+#: Jobs that are done become records of stages. What they are known by stays in the database on the way.
+FINISH_JOB: Final = Statement("""
+    WITH done AS (
+        DELETE FROM holdfast.job j
+        USING unnest(
+            $1::bigint[], $2::text[], $3::integer[], $4::integer[], $5::integer[], $6::text[], $7::bigint[],
+            $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::text[]
+        ) v (
+            run, stage_id, generation, turn, item, status, finished_at, lost, failure, metrics, edge, output,
+            output_digest, output_size, output_blob
+        )
+        WHERE j.run = v.run AND j.stage_id = v.stage_id AND j.generation = v.generation AND j.turn = v.turn
+            AND j.item = v.item
+        RETURNING j.run, j.stage_id, j.generation, j.turn, j.item, v.status, j.attempt, j.max_attempts, j.epoch,
+            j.worker, j.started_at, v.finished_at, v.lost, j.via, j.depth, j.origin, v.failure, v.metrics, v.edge,
+            v.output, v.output_digest, v.output_size, v.output_blob
+    )
+    INSERT INTO holdfast.stage (
+        run, stage_id, generation, turn, item, status, attempt, max_attempts, epoch, worker, started_at, finished_at,
+        lost, via, depth, origin, failure, metrics, edge, output, output_digest, output_size, output_blob
+    )
+    SELECT * FROM done""")
 INSERT_STAGE: Final = Statement("""
     INSERT INTO holdfast.stage (
         run, stage_id, generation, turn, item, status, attempt, max_attempts, epoch, worker, started_at, finished_at,
@@ -87,12 +109,6 @@ MOVE_RUN: Final = Statement("""
         finished_at, started_at
     )
     WHERE r.n = v.n""")
-DELETE_JOB: Final = Statement("""
-    DELETE FROM holdfast.job j
-    USING unnest($1::bigint[], $2::text[], $3::integer[], $4::integer[], $5::integer[])
-        v (run, stage_id, generation, turn, item)
-    WHERE j.run = v.run AND j.stage_id = v.stage_id AND j.generation = v.generation AND j.turn = v.turn
-        AND j.item = v.item""")
 SET_GATE: Final = Statement("""
     INSERT INTO holdfast.gate (run, gate, generation, turn, arity, tolerate, resolved, taken, failed, sources, done)
     SELECT * FROM unnest(
@@ -130,7 +146,6 @@ class Writes:
         self.now = now
         self.runs: dict[str, RunState] = {}
         self.done: list[Row] = []
-        self.stages: list[Row] = []
         self.skipped: list[Row] = []
         self.jobs: list[Row] = []
         self.events: list[Row] = []
@@ -171,8 +186,7 @@ class Writes:
         """Return the statements that put everything down, in order."""
         plain = (
             *self._run_calls(),
-            (DELETE_JOB, self.done),
-            (INSERT_STAGE, self.stages),
+            (FINISH_JOB, self.done),
             *self._more_calls(FIRST),
             (INSERT_STAGE, self.skipped),
             (INSERT_JOB, self.jobs),
