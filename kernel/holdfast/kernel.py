@@ -11,6 +11,7 @@ from holdfast.codec import converter, structure
 from holdfast.codec.problems import cut
 from holdfast.command import Command, Ports, Settings, unable_to_block
 from holdfast.commands import (
+    blob_collect,
     job_execute,
     job_heartbeat,
     lease_reap_stale,
@@ -21,6 +22,7 @@ from holdfast.commands import (
     run_claim_pending,
     run_create,
     run_pause,
+    run_prune,
     run_rerun_from,
     run_resume,
     run_retry,
@@ -47,6 +49,7 @@ R = TypeVar("R")
 #: The handler of each command class; every module of `holdfast.commands` stands here exactly once.
 HANDLERS: Final[Mapping[type[Command[Any]], Callable[[Any, Ports], Awaitable[Any]]]] = MappingProxyType(
     {
+        blob_collect.BlobCollect: blob_collect.handle,
         job_execute.JobExecute: job_execute.handle,
         job_heartbeat.JobHeartbeat: job_heartbeat.handle,
         lease_reap_stale.LeaseReapStale: lease_reap_stale.handle,
@@ -57,6 +60,7 @@ HANDLERS: Final[Mapping[type[Command[Any]], Callable[[Any, Ports], Awaitable[Any
         run_claim_pending.RunClaimPending: run_claim_pending.handle,
         run_create.RunCreate: run_create.handle,
         run_pause.RunPause: run_pause.handle,
+        run_prune.RunPrune: run_prune.handle,
         run_rerun_from.RunRerunFrom: run_rerun_from.handle,
         run_resume.RunResume: run_resume.handle,
         run_retry.RunRetry: run_retry.handle,

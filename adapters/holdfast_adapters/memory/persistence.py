@@ -6,13 +6,16 @@ from holdfast.ports.clock import Clock
 from holdfast_adapters.memory.journal import MemoryJournal
 from holdfast_adapters.memory.outbox import MemoryOutbox
 from holdfast_adapters.memory.queries import MemoryQueries
+from holdfast_adapters.memory.retention import MemoryRetention
 from holdfast_adapters.memory.snapshots import MemorySnapshots
 from holdfast_adapters.memory.store import Store
 from holdfast_adapters.memory.waits import MemoryWaits
 from holdfast_adapters.memory.work import MemoryWork
 
 
-class MemoryPersistence(MemoryJournal, MemorySnapshots, MemoryWaits, MemoryWork, MemoryOutbox, MemoryQueries):
+class MemoryPersistence(
+    MemoryJournal, MemorySnapshots, MemoryWaits, MemoryWork, MemoryOutbox, MemoryQueries, MemoryRetention
+):
     """Keeps everything in this process, with the checks, the rollback and the uniqueness of a database.
 
     Nothing survives the process, and nothing needs opening. It may be used from several threads.

@@ -46,6 +46,8 @@ class Store:
         #: How many runs have each status.
         self.statuses: dict[RunStatus, int] = dict.fromkeys(RunStatus, 0)
         self.operations: dict[tuple[str, str, str], OperationRecord] = {}
+        #: Records whose run has gone, and when they may go.
+        self.forgotten: dict[tuple[str, str, str], datetime] = {}
         self.keys: dict[KeyScope, KeyedResult] = {}
         #: By the hash of the token.
         self.tokens: dict[str, TokenRow] = {}

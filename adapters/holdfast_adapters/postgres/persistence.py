@@ -8,8 +8,10 @@ from holdfast.ports.clock import Clock
 from holdfast_adapters.postgres.access import Access, AccessSettings
 from holdfast_adapters.postgres.blobs import PostgresBlobStore
 from holdfast_adapters.postgres.journal import PostgresJournal
+from holdfast_adapters.postgres.notices import Notices
 from holdfast_adapters.postgres.outbox import PostgresOutbox
 from holdfast_adapters.postgres.queries import PostgresQueries
+from holdfast_adapters.postgres.retention import PostgresRetention
 from holdfast_adapters.postgres.snapshots import PostgresSnapshots
 from holdfast_adapters.postgres.waits import PostgresWaits
 from holdfast_adapters.postgres.work import PostgresWork
@@ -20,7 +22,7 @@ PATIENCE_SECONDS: Final = 30.0
 
 
 class PostgresPersistence(
-    PostgresJournal, PostgresSnapshots, PostgresWaits, PostgresWork, PostgresOutbox, PostgresQueries
+    PostgresJournal, PostgresSnapshots, PostgresWaits, PostgresWork, PostgresOutbox, PostgresQueries, PostgresRetention
 ):
     """The Persistence port on one Postgres database, for any number of processes.
 
@@ -32,6 +34,7 @@ class PostgresPersistence(
         migrate: Whether opening brings an older schema up to date instead of refusing it.
         connections: How many connections an event loop has at most, beside the one that commits.
         patience: How many seconds an answer of the server is waited for, and a free connection.
+        listen_at: Where the connection goes on which notices of other processes are heard, if not to *url*.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class PostgresPersistence(
         migrate: bool = True,
         connections: int = CONNECTIONS,
         patience: float = PATIENCE_SECONDS,
+        listen_at: str | None = None,
     ) -> None:
         access = Access(
             AccessSettings(url=url, clock=clock, migrate=migrate, connections=connections, patience=patience)
@@ -49,11 +53,15 @@ class PostgresPersistence(
         self._access = access
         #: Where large payloads go, unless the host names another place.
         self.blob_store = PostgresBlobStore(access)
+        #: Hints to other processes and from them, for a host that wants them.
+        self.notices = Notices(access, listen_at=listen_at or url)
 
     async def open(self) -> None:
         """Reach the database and bring its schema up to date."""
         await self._access.open()
+        self.notices.open()
 
     async def close(self) -> None:
         """Answer what is under way and close the connections."""
+        await self.notices.close()
         await self._access.close()

@@ -71,7 +71,8 @@ class PostgresRetention:
         DELETE FROM holdfast.stream
         WHERE sink = ANY(ARRAY(SELECT name FROM holdfast.sink)) AND run = ANY($1::bigint[])""")
     _DELETE: Final = tuple(
-        Statement(f"DELETE FROM holdfast.{table} WHERE run = ANY($1::bigint[])") for table in OF_RUNS
+        Statement(f"DELETE FROM holdfast.{table} WHERE run = ANY($1::bigint[])")  # noqa: S608 - our own names
+        for table in OF_RUNS
     )
     _DELETE_RUNS: Final = Statement("DELETE FROM holdfast.run WHERE n = ANY($1::bigint[])")
 

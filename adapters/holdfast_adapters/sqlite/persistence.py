@@ -12,12 +12,15 @@ from holdfast_adapters.sqlite.facts import StoreFacts, read_facts
 from holdfast_adapters.sqlite.journal import SqliteJournal
 from holdfast_adapters.sqlite.outbox import SqliteOutbox
 from holdfast_adapters.sqlite.queries import SqliteQueries
+from holdfast_adapters.sqlite.retention import SqliteRetention
 from holdfast_adapters.sqlite.snapshots import SqliteSnapshots
 from holdfast_adapters.sqlite.waits import SqliteWaits
 from holdfast_adapters.sqlite.work import SqliteWork
 
 
-class SqlitePersistence(SqliteJournal, SqliteSnapshots, SqliteWaits, SqliteWork, SqliteOutbox, SqliteQueries):
+class SqlitePersistence(
+    SqliteJournal, SqliteSnapshots, SqliteWaits, SqliteWork, SqliteOutbox, SqliteQueries, SqliteRetention
+):
     """The Persistence port on one SQLite file, for one process or several on one machine.
 
     Usable from tasks of any event loop, from threads, and without a loop at all.

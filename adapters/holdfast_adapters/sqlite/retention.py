@@ -77,7 +77,7 @@ class SqliteRetention:
         connection.executemany(self._FORGET_LATER, [(forget_at, row[1]) for row in runs])
         connection.executemany(self._DELETE_STREAMS, numbers)
         for table in OF_RUNS:
-            connection.executemany(f"DELETE FROM {table} WHERE run = ?", numbers)
+            connection.executemany(f"DELETE FROM {table} WHERE run = ?", numbers)  # noqa: S608 - our own names
         connection.executemany(self._DELETE_RUN, numbers)
 
     _FORGET: Final = """
@@ -88,9 +88,7 @@ class SqliteRetention:
 
     async def forget_operations(self, *, limit: int) -> int:
         """Remove operation records whose time has come."""
-        return await self._access.write(
-            lambda connection, now: connection.execute(self._FORGET, (now, limit)).rowcount
-        )
+        return await self._access.write(lambda connection, now: connection.execute(self._FORGET, (now, limit)).rowcount)
 
     _LIST_MISSING: Final = """
         SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM run WHERE id = value) ORDER BY key"""

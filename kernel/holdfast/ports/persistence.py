@@ -7,13 +7,14 @@ from typing import Protocol
 from holdfast.ports.journal import Journal
 from holdfast.ports.outbox import Outbox
 from holdfast.ports.queries import Queries
+from holdfast.ports.retention import Retention
 from holdfast.ports.queues import Queues
 from holdfast.ports.snapshots import Snapshots
 from holdfast.ports.waits import Waits
 from holdfast.ports.work import Work
 
 
-class Persistence(Journal, Snapshots, Waits, Work, Queues, Outbox, Queries, Protocol):
+class Persistence(Journal, Snapshots, Waits, Work, Queues, Outbox, Queries, Retention, Protocol):
     """One store that applies change-sets, reads for decisions, hands out work and events, and answers people."""
 
     async def open(self) -> None:

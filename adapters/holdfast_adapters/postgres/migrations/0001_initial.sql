@@ -14,6 +14,20 @@ CREATE TABLE holdfast.migration (
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- The cluster that the schema was made on, and how often it had changed hands by then. Another one later means that the
+-- database was restored, copied or failed over to, and may lack what was acknowledged; `holdfast doctor` tells of it.
+CREATE TABLE holdfast.origin (
+    system bigint NOT NULL,
+    timeline integer NOT NULL
+);
+DO $$
+BEGIN
+    INSERT INTO holdfast.origin (system, timeline)
+    SELECT s.system_identifier, c.timeline_id FROM pg_control_system() s, pg_control_checkpoint() c;
+EXCEPTION WHEN insufficient_privilege THEN
+    NULL;
+END $$;
+
 CREATE SEQUENCE holdfast.run_n;
 
 CREATE TABLE holdfast.run (
@@ -46,7 +60,10 @@ CREATE TABLE holdfast.run (
     failure text
 ) WITH (
     -- Each step updates its row: with room for another version on the same page none of the indexes is touched.
-    fillfactor = 45
+    fillfactor = 45,
+    -- A tenth of the usual share, so that a table full of the past is still swept for the sake of the present.
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_analyze_scale_factor = 0.05
 );
 CREATE UNIQUE INDEX run_id ON holdfast.run (id);
 CREATE INDEX run_status ON holdfast.run (status, id);
@@ -55,6 +72,7 @@ CREATE INDEX run_parent ON holdfast.run (parent, id) WHERE parent IS NOT NULL;
 CREATE INDEX run_pending ON holdfast.run (workflow_id, workflow_version, priority DESC, created_at, id)
 WHERE status = 'PENDING' AND NOT held;
 CREATE INDEX run_undelivered ON holdfast.run (undelivered, n) WHERE undelivered IS NOT NULL;
+CREATE INDEX run_ended ON holdfast.run (finished_at, id) WHERE finished_at IS NOT NULL;
 
 -- What never changes of a run, kept apart so that the rows every step updates stay small.
 CREATE TABLE holdfast.run_payload (
@@ -149,6 +167,9 @@ CREATE TABLE holdfast.stage (
     edge text,
     via text,
     PRIMARY KEY (run, stage_id, generation, turn, item)
+) WITH (
+    -- What a prune leaves behind is to be filled again before the table grows.
+    autovacuum_vacuum_scale_factor = 0.05
 );
 
 CREATE TABLE holdfast.event (
@@ -162,6 +183,9 @@ CREATE TABLE holdfast.event (
     stage_id text,
     data text,
     PRIMARY KEY (run, number)
+) WITH (
+    -- What a prune leaves behind is to be filled again before the table grows.
+    autovacuum_vacuum_scale_factor = 0.05
 );
 
 -- Gates that have heard of an edge or were made with their number; `done` once they have opened, been skipped or failed.
@@ -201,6 +225,12 @@ CREATE TABLE holdfast.timer (
     id text COLLATE "C" NOT NULL,
     kind text NOT NULL,
     PRIMARY KEY (run, id)
+) WITH (
+    -- As of jobs.
+    autovacuum_vacuum_scale_factor = 0.01,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_scale_factor = 0.05
 );
 CREATE INDEX timer_due ON holdfast.timer (due_at);
 
@@ -250,6 +280,7 @@ CREATE TABLE holdfast.token (
     expires_at bigint NOT NULL,
     name text NOT NULL
 );
+CREATE INDEX token_run ON holdfast.token (run);
 
 -- Results by key, shared by the runs of a workflow and tenant. The digest is NULL while the holder is at work.
 CREATE TABLE holdfast.keyed (
@@ -270,18 +301,23 @@ CREATE TABLE holdfast.keyed (
     PRIMARY KEY (tenant, workflow_id, stage_id, key)
 );
 CREATE INDEX keyed_holder ON holdfast.keyed (run, holder, generation, turn, item) WHERE digest IS NULL;
+CREATE INDEX keyed_run ON holdfast.keyed (run);
 
 CREATE TABLE holdfast.operation (
     tenant text COLLATE "C" NOT NULL,
     scope text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
     at bigint NOT NULL,
+    -- When it may go; NULL while its run is there.
+    forget_at bigint,
     command text NOT NULL,
     fingerprint text NOT NULL,
     result text NOT NULL,
-    run_id text NOT NULL,
+    run_id text COLLATE "C" NOT NULL,
     PRIMARY KEY (tenant, scope, key)
 );
+CREATE INDEX operation_run ON holdfast.operation (run_id);
+CREATE INDEX operation_forget ON holdfast.operation (forget_at) WHERE forget_at IS NOT NULL;
 
 CREATE TABLE holdfast.artifact (
     run bigint NOT NULL,
@@ -365,6 +401,11 @@ CREATE TABLE holdfast.stream (
     sink text COLLATE "C" NOT NULL,
     error text,
     PRIMARY KEY (sink, run)
+) WITH (
+    -- Each delivery updates a row several times, and those of the past are many.
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_scale_factor = 0.05
 );
 CREATE INDEX stream_due ON holdfast.stream (sink, due_at, run) WHERE due_at IS NOT NULL;
 CREATE INDEX stream_parked ON holdfast.stream (sink, run) WHERE parked;

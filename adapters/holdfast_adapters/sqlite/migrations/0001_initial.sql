@@ -46,6 +46,7 @@ CREATE INDEX run_parent ON run (parent, id) WHERE parent IS NOT NULL;
 CREATE INDEX run_pending ON run (workflow_id, workflow_version, priority DESC, created_at, id)
 WHERE status = 'PENDING' AND held = 0;
 CREATE INDEX run_undelivered ON run (undelivered) WHERE undelivered IS NOT NULL;
+CREATE INDEX run_ended ON run (finished_at, id) WHERE finished_at IS NOT NULL;
 
 -- What never changes of a run, kept apart so that the rows every step updates stay small.
 CREATE TABLE run_payload (
@@ -235,6 +236,7 @@ CREATE TABLE token (
     name TEXT NOT NULL,
     expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX token_run ON token (run);
 
 -- Results by key, shared by the runs of a workflow and tenant. The digest is NULL while the holder is at work.
 CREATE TABLE keyed (
@@ -255,6 +257,7 @@ CREATE TABLE keyed (
     PRIMARY KEY (tenant, workflow_id, stage_id, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX keyed_holder ON keyed (run, holder, generation, turn, item) WHERE digest IS NULL;
+CREATE INDEX keyed_run ON keyed (run);
 
 CREATE TABLE operation (
     tenant TEXT NOT NULL,
@@ -265,8 +268,12 @@ CREATE TABLE operation (
     result TEXT NOT NULL,
     run_id TEXT NOT NULL,
     at INTEGER NOT NULL,
+    -- When it may go; NULL while its run is there.
+    forget_at INTEGER,
     PRIMARY KEY (tenant, scope, key)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX operation_run ON operation (run_id);
+CREATE INDEX operation_forget ON operation (forget_at) WHERE forget_at IS NOT NULL;
 
 CREATE TABLE artifact (
     run INTEGER NOT NULL,
