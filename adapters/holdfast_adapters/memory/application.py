@@ -195,6 +195,8 @@ class Application(Jobs):
         for row in [row for row in run.jobs.values() if row.place not in jobs]:
             self._save(row)
             row.failure = None
+            # Whoever held its lease did not settle it.
+            row.lost = (*row.lost, row.epoch)
             self._retire(run, row, StageStatus.CANCELLED)
         for at in [at for at in run.open_waits if at[0] not in jobs]:
             self._close_wait(run, at)

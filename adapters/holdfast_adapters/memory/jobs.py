@@ -14,6 +14,8 @@ from holdfast.traces import Answer, Supersede
 from holdfast_adapters.memory.rows import InstanceRow, Place, RunRow, place, slot
 from holdfast_adapters.memory.waiting import Waiting
 
+#: Of the epochs that were lost on one job this many are remembered; reaping counts as an attempt, so few ever are.
+_MOST_LOST = 32
 _UNDONE = frozenset({StageStatus.FAILED, StageStatus.CANCELLED})
 
 
@@ -92,8 +94,8 @@ class Jobs(Waiting):
         row = run.jobs[place(fence.key)]
         self._undo.append((row.restore, row.saved()))
         row.lease_until = None
-        if not fence.expired:
-            row.settled_epoch = fence.epoch
+        if fence.expired:
+            row.lost = (*row.lost, fence.epoch)[-_MOST_LOST:]
         if isinstance(settle, Finish):
             row.output = settle.output
             row.failure = settle.failure

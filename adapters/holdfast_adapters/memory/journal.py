@@ -11,7 +11,7 @@ from holdfast.change import Change, Committed, Duplicate, Fence, Held, Refusal
 from holdfast.entities.operation import OperationRecord
 from holdfast.entities.stage import StageKey
 from holdfast.entities.wait import WaitStatus
-from holdfast.errors import LeaseLost, RunNotFound, StaleVersion
+from holdfast.errors import LeaseLost, RunNotFound, StaleVersion, StatementFailed
 from holdfast.traces import Reservation
 from holdfast_adapters.memory.application import Application
 from holdfast_adapters.memory.rows import RunRow, place
@@ -29,7 +29,10 @@ class MemoryJournal:
         store = self._store
         with store.transaction as undo:
             application = Application(store, now=store.now(), undo=undo)
-            return [_refusal(change, store, application.now) or application.apply(change) for change in changes]
+            return [
+                _refusal(change, store, application.now) or _without_sql(change) or application.apply(change)
+                for change in changes
+            ]
 
     async def find_operation(self, *, tenant: str, scope: str, key: str) -> OperationRecord | None:
         """Return the stored outcome of an operation."""
@@ -38,12 +41,22 @@ class MemoryJournal:
             return self._store.operations.get((tenant, scope, key))
 
     async def is_settled(self, key: StageKey, *, epoch: int) -> bool:
-        """Return whether the holder of that epoch settled the job; only its newest settlement is remembered."""
+        """Return whether the holder of that epoch settled the job."""
         with self._store.transaction:
             self._store.now()
             run = self._store.runs.get(key.run_id)
             row = None if run is None else run.instances.get(place(key))
-            return row is not None and row.settled_epoch == epoch > 0
+            if row is None:
+                return False
+            # The newest epoch of a live job is its present lease, or what its last settlement made of it.
+            over = row.epoch if row.status.is_terminal else row.epoch - 1
+            return 1 <= epoch <= over and epoch not in row.lost
+
+
+def _without_sql(change: Change) -> StatementFailed | None:
+    if not change.statements:
+        return None
+    return StatementFailed(change.statements[0].sql, why="The memory store has no SQL; use SQLite or Postgres.")
 
 
 def _refusal(change: Change, store: Store, now: datetime) -> Refusal | None:

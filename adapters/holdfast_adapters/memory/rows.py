@@ -77,6 +77,7 @@ class InstanceRow(Stamped):
         "key",
         "keys",
         "lease_until",
+        "lost",
         "max_attempts",
         "metrics",
         "origin",
@@ -85,7 +86,6 @@ class InstanceRow(Stamped):
         "priority",
         "queue",
         "run",
-        "settled_epoch",
         "started_at",
         "state",
         "status",
@@ -110,8 +110,8 @@ class InstanceRow(Stamped):
         self.guarded = job.guarded
         self.status = StageStatus.READY
         self.attempt = self.epoch = 0
-        #: The newest epoch under which the holder of the lease settled it; 0 for none.
-        self.settled_epoch = 0
+        #: The newest epochs whose holders did not settle it.
+        self.lost: tuple[int, ...] = ()
         self.worker: str | None = None
         self.lease_until: datetime | None = None
         self.due_at: datetime | None = None
@@ -136,7 +136,7 @@ class InstanceRow(Stamped):
             self.status,
             self.attempt,
             self.epoch,
-            self.settled_epoch,
+            self.lost,
             self.worker,
             self.lease_until,
             self.due_at,
@@ -158,7 +158,7 @@ class InstanceRow(Stamped):
             self.status,
             self.attempt,
             self.epoch,
-            self.settled_epoch,
+            self.lost,
             self.worker,
             self.lease_until,
             self.due_at,

@@ -1185,6 +1185,19 @@ class JournalContract:
         assert self._is_settled(persistence, key(), first.epoch)
         assert not self._is_settled(persistence, key(), second.epoch)
 
+    def test_settled_also_after_later_leases_ended(self, persistence: Persistence, clock: FakeClock) -> None:
+        """A settlement is known of when later leases of the job were lost or settled."""
+        begin(persistence)
+        first = take(persistence)
+        stand(persistence, settled(first, Requeue(delay=ZERO, attempt=1)))
+        second = take(persistence)
+        clock.advance(TTL)
+        stand(persistence, settled(second, Requeue(delay=ZERO, attempt=1), expired=True))
+        third = take(persistence)
+        stand(persistence, completed(third))
+        told = [self._is_settled(persistence, key(), lease.epoch) for lease in (first, second, third)]
+        assert told == [True, False, True]
+
     def test_settled_past_its_end(self, persistence: Persistence, clock: FakeClock) -> None:
         """A holder that settles after its lease's end, before anybody took it back, has settled it."""
         begin(persistence)

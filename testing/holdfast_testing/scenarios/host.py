@@ -63,7 +63,7 @@ class _Scheduler:
     def __init__(self, plan: FaultPlan) -> None:
         self._plan = plan
 
-    def wake_in(self, delay: timedelta) -> None:
+    def wake_in(self, delay: timedelta, *, local: bool = False) -> None:
         """Count the hint."""
         self._plan.tell("scheduler", "wake_in", _nothing)
 
@@ -99,8 +99,7 @@ class Host:
         self._ledger = world.ledger
         self._max_events = world.scenario.max_events
         self._keep = Keep(grant=Grant(worker=self.worker, ttl=settings.lease_ttl), queues=QUEUES)
-        watched = witnessed(self.store, ledger=world.ledger, clock=world.clock, definitions=world.registry)
-        persistence = faulty(watched, plan, name="persistence")
+        persistence = faulty(self.seen(world), plan, name="persistence")
         self._transport = _Transport(persistence, plan, messages=world.messages)
         self._request = LeaseRequest(
             worker=self.worker, limit=AT_ONCE, ttl=settings.lease_ttl, known=world.registry.known(), queues=QUEUES
@@ -118,6 +117,10 @@ class Host:
             services={Ledger: world.ledger, Provider: world.provider, FakeClock: world.clock, Host: self},
             settings=settings,
         )
+
+    def seen(self, world: World) -> Persistence:
+        """Return the store as the process sees it: with a witness of every write."""
+        return witnessed(self.store, ledger=world.ledger, clock=world.clock, definitions=world.registry)
 
     async def step(self) -> bool:
         """Do the next thing a worker would do and return whether there was one.
