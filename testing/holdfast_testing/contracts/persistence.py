@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from holdfast.driving import run_sync
+from holdfast.entities.queue import QueueLimits
 from holdfast.errors import StoreUnavailable
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.queries import RunFilter
@@ -17,8 +18,12 @@ from holdfast_testing.contracts.keys import KeysContract
 from holdfast_testing.contracts.moves import MovesContract
 from holdfast_testing.contracts.outbox import OutboxContract
 from holdfast_testing.contracts.queries import QueriesContract
+from holdfast_testing.contracts.retention import TERMS, RetentionContract
+from holdfast_testing.contracts.queues import QueuesContract
 from holdfast_testing.contracts.samples import KNOWN, MANY, SINK, TTL, begin, created, everything, key, run_id, wanted
+from holdfast_testing.contracts.singletons import SingletonsContract
 from holdfast_testing.contracts.snapshots import SnapshotsContract
+from holdfast_testing.contracts.turns import TurnsContract
 from holdfast_testing.contracts.waits import WaitsContract
 from holdfast_testing.contracts.work import WorkContract
 
@@ -28,6 +33,9 @@ CALLS: Final[dict[str, Callable[[Persistence], Coroutine[Any, Any, object]]]] = 
     "find_operation": lambda store: store.find_operation(tenant="a", scope="b", key="c"),
     "is_settled": lambda store: store.is_settled(key(), epoch=1),
     "find_run": lambda store: store.find_run(run_id()),
+    "list_singletons": lambda store: store.list_singletons(tenant="a", workflow_id="b", key="c"),
+    "set_queue": lambda store: store.set_queue(QueueLimits(name="q", concurrency=1)),
+    "list_queues": lambda store: store.list_queues(),
     "find_snapshot": lambda store: store.find_snapshot(run_id()),
     "find_stage": lambda store: store.find_stage(key()),
     "get_outputs": lambda store: store.get_outputs(run_id(), ("a",)),
@@ -59,6 +67,9 @@ CALLS: Final[dict[str, Callable[[Persistence], Coroutine[Any, Any, object]]]] = 
     "list_orphans": lambda store: store.list_orphans(limit=MANY),
     "list_live_versions": lambda store: store.list_live_versions(),
     "count": lambda store: store.count(),
+    "prune": lambda store: store.prune(TERMS, limit=MANY),
+    "forget_operations": lambda store: store.forget_operations(limit=MANY),
+    "list_missing": lambda store: store.list_missing([run_id()]),
 }
 
 
@@ -70,8 +81,12 @@ class PersistenceContract(
     WaitsContract,
     SnapshotsContract,
     WorkContract,
+    TurnsContract,
+    QueuesContract,
+    SingletonsContract,
     OutboxContract,
     QueriesContract,
+    RetentionContract,
 ):
     """What every store must do; ask for it with two fixtures.
 
