@@ -10,6 +10,7 @@ from typing import Final
 from holdfast.change import Change, Committed, Refusal
 from holdfast.entities.operation import OperationRecord
 from holdfast.entities.stage import StageKey
+from holdfast.errors import StatementFailed
 from holdfast_adapters.sqlite import rows
 from holdfast_adapters.sqlite.access import Access
 from holdfast_adapters.sqlite.prepared import Prepared, job_key
@@ -22,7 +23,15 @@ class SqliteJournal:
 
     async def commit(self, changes: Sequence[Change]) -> Sequence[Committed | Refusal]:
         """Apply each change-set atomically and durably, in order, in one transaction with what else is waiting."""
+        if any(change.statements for change in changes):
+            return [await self._commit_alone(change) for change in changes]
         return await self._access.commit([Prepared(change) for change in changes])
+
+    async def _commit_alone(self, change: Change) -> Committed | Refusal:
+        try:
+            return (await self._access.commit([Prepared(change)]))[0]
+        except StatementFailed as refusal:
+            return refusal
 
     _FIND_OPERATION: Final = """
         SELECT tenant, scope, key, command, fingerprint, result, run_id

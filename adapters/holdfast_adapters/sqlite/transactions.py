@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from holdfast.change import Committed
 from holdfast.errors import CommitUnknown
 from holdfast.ports.clock import Clock
 from holdfast_adapters.sqlite.connection import WAL_BYTES, primary_code, refused
 from holdfast_adapters.sqlite.encoding import micros
+from holdfast_adapters.sqlite.executing import execute
 from holdfast_adapters.sqlite.filelock import FileLock
 from holdfast_adapters.sqlite.lanes import Request
 from holdfast_adapters.sqlite.prepared import Prepared
@@ -30,6 +32,9 @@ class CommitChanges(Request[list[Outcome]]):
     def __init__(self, changes: Sequence[Prepared]) -> None:
         self.changes = changes
         self.weight = len(changes)
+        #: Whether it has statements of the application's. A conflict in one of them may undo the whole transaction,
+        #: which is therefore its own.
+        self.is_alone = any(change.change.statements for change in changes)
 
 
 class Write(Request[T]):
@@ -67,7 +72,12 @@ class Writer:
         try:
             with self._lock:
                 self._check_file()
-                self._transact(batch)
+                together = [each for each in batch if not (isinstance(each, CommitChanges) and each.is_alone)]
+                if together:
+                    self._transact(together)
+                for request in batch:
+                    if isinstance(request, CommitChanges) and request.is_alone:
+                        self._transact([request])
         except OSError as error:
             # The file lock failed or the file is gone, so nothing was tried.
             _fail(batch, error, refused)
@@ -188,6 +198,9 @@ def _perform(batch: Sequence[Request[Any]], connection: sqlite3.Connection, *, n
         outcomes = iter(apply(connection, [change for request in commits for change in request.changes], now=now))
         for commit in commits:
             commit.result = [next(outcomes) for _ in commit.changes]
+            for change, outcome in zip(commit.changes, commit.result, strict=True):
+                if isinstance(outcome, Committed):
+                    execute(connection, change.change.statements)
     for request in batch:
         if isinstance(request, Write):
             request.result = request.act(connection, now)
