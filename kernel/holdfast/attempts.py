@@ -65,17 +65,20 @@ async def attempt(
     job = Leased(lease=lease, ports=ports, definition=definition, spec=spec, given=given, stay=stay, watch=watch)
     try:
         attempted = await _decide(job)
-        assert attempted.change is not None, "every outcome of an attempt is committed"
         try:
-            committed = await settle(attempted.change, ports)
+            change, committed = await _settled(attempted, ports)
         except StatementFailed as error:
-            attempted = _refused(error, attempted.change, job)
-            assert attempted.change is not None, "every outcome of an attempt is committed"
-            committed = await settle(attempted.change, ports)
+            attempted = _refused(error, attempted, job)
+            change, committed = await _settled(attempted, ports)
     except LeaseLost:
         return Attempted(outcome=JobOutcome.LOST)
-    attempted.following = _following(attempted.change, committed, lease=lease)
+    attempted.following = _following(change, committed, lease=lease)
     return attempted
+
+
+async def _settled(attempted: Attempted, ports: Ports) -> tuple[Change, Committed]:
+    assert attempted.change is not None, "every outcome of an attempt is committed"
+    return attempted.change, await settle(attempted.change, ports)
 
 
 async def hand_back(lease: Lease, ports: Ports, *, delay: timedelta = ZERO) -> None:
@@ -111,10 +114,11 @@ async def _decide(job: Leased) -> Attempted:
         return failed(broken.error, job)
 
 
-def _refused(error: StatementFailed, change: Change, job: Leased) -> Attempted:
+def _refused(error: StatementFailed, attempted: Attempted, job: Leased) -> Attempted:
     """Fail the attempt at what it wanted to write, as if its body had raised that."""
-    progress = (event for event in change.step.events if event.type is EventType.STAGE_PROGRESS)
-    job.watch.put_back(progress, change.logs)
+    if attempted.change is not None:
+        progress = (event for event in attempted.change.step.events if event.type is EventType.STAGE_PROGRESS)
+        job.watch.put_back(progress, attempted.change.logs)
     return failed(error, job)
 
 

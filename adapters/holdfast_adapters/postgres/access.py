@@ -36,6 +36,12 @@ SETTINGS: Final = """
 #: need a key, so that no statement can begin with the whole of a table that it joins to an array.
 KEYS_ONLY_SETTINGS: Final = """
     SELECT set_config('enable_indexscan', 'off', false), set_config('enable_indexonlyscan', 'off', false)"""
+#: How long a lock is waited for. Transactions of this adapter hold theirs for some milliseconds; somebody else's, such
+#: as one that the application has a command in, may stay open for as long as it likes, and nobody but who is concerned
+#: may be kept waiting. What is held up is tried again aside, where it waits for its turn even shorter each time.
+LOCK_PATIENCE: Final = "200ms"
+ASIDE_PATIENCE: Final = "20ms"
+SET_PATIENCE: Final = "SELECT set_config('lock_timeout', %s, false)"
 
 
 @attrs.frozen(kw_only=True)
@@ -96,13 +102,18 @@ class Access:
                 lane.end()
 
     async def _wire(
-        self, *, keys_only: bool, prepare: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None
+        self,
+        *,
+        keys_only: bool,
+        prepare: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None,
+        lock_patience: str = LOCK_PATIENCE,
     ) -> Wire:
         connection = await connect(self._settings.url)
         try:
             if prepare is not None:
                 await prepare(connection)
             await connection.execute(SETTINGS)
+            await connection.execute(SET_PATIENCE, (lock_patience,))
             if keys_only:
                 await connection.execute(KEYS_ONLY_SETTINGS)
             return Wire(connection, patience=self._settings.patience, prepare=True)
@@ -144,6 +155,7 @@ class Access:
                 LaneSettings(
                     connect=partial(self._wire, keys_only=False),
                     connect_writer=partial(self._wire, keys_only=True),
+                    connect_aside=partial(self._wire, keys_only=True, lock_patience=ASIDE_PATIENCE),
                     instant=self.instant,
                     size=settings.connections,
                     patience=settings.patience,
@@ -154,6 +166,10 @@ class Access:
     async def commit(self, changes: Sequence[Prepared]) -> list[Outcome]:
         """Apply change-sets together with whatever else arrives meanwhile."""
         return await self.lane.commit(changes)
+
+    async def commit_alone(self, changes: Sequence[Prepared]) -> list[Outcome]:
+        """Apply change-sets in a transaction of their own, which nothing else waits for."""
+        return await self.lane.commit_alone(changes)
 
     async def read(self, *calls: Call) -> list[Rows]:
         """Return what the calls find, in one trip."""

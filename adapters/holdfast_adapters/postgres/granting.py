@@ -7,6 +7,8 @@ from datetime import timedelta
 from itertools import product
 from typing import Any, Final
 
+from psycopg.errors import LockNotAvailable
+
 from holdfast.entities.stage import Lease, StageKey, StageStatus
 from holdfast.events import EventType
 from holdfast.ports.work import LeaseRequest
@@ -133,7 +135,11 @@ async def claim(wire: Wire, request: LeaseRequest, *, now: int | None) -> list[L
         if not runs:
             return []
         locked = sorted({n for _, n in runs})
-        _, _, found = await wire.run((BEGIN, ()), (WAIT_FOR_RUNS, (locked,)), (DUE_JOBS, wanted))
+        try:
+            _, _, found = await wire.run((BEGIN, ()), (WAIT_FOR_RUNS, (locked,)), (DUE_JOBS, wanted))
+        except LockNotAvailable:
+            # Whoever has locked them takes longer than any transaction of ours. Other jobs may be due before it ends.
+            return []
     found.sort(key=_by_urgency)
     return await _grant(wire, found[: request.limit], worker=request.worker, ttl=encoding.span(request.ttl))
 

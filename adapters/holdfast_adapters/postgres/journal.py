@@ -9,6 +9,7 @@ from typing import Final
 from holdfast.change import Change, Committed, Refusal
 from holdfast.entities.operation import OperationRecord
 from holdfast.entities.stage import StageKey
+from holdfast.errors import StatementFailed
 from holdfast_adapters.postgres import rows
 from holdfast_adapters.postgres.access import Access
 from holdfast_adapters.postgres.prepared import Prepared, job_key
@@ -22,7 +23,17 @@ class PostgresJournal:
 
     async def commit(self, changes: Sequence[Change]) -> Sequence[Committed | Refusal]:
         """Apply each change-set atomically and durably, in order, in one transaction with what else is waiting."""
+        if any(change.statements for change in changes):
+            return [await self._commit_alone(change) for change in changes]
         return await self._access.commit([Prepared(change) for change in changes])
+
+    async def _commit_alone(self, change: Change) -> Committed | Refusal:
+        """Apply the change-set in a transaction that nothing else shares, if it has statements of the application's."""
+        prepared = Prepared(change)
+        try:
+            return (await (self._access.commit_alone if change.statements else self._access.commit)([prepared]))[0]
+        except StatementFailed as refusal:
+            return refusal
 
     _FIND_OPERATION: Final = Statement("""
         SELECT tenant, scope, key, command, fingerprint, result, run_id

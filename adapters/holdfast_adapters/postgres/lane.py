@@ -9,14 +9,14 @@ from typing import Final, TypeVar
 
 import attrs
 import psycopg
-from psycopg.errors import CharacterNotInRepertoire
+from psycopg.errors import CharacterNotInRepertoire, LockNotAvailable
 
 from holdfast.errors import StoreUnavailable
 from holdfast_adapters.postgres.pool import Connect, Pool
 from holdfast_adapters.postgres.prepared import Prepared
 from holdfast_adapters.postgres.refusals import FAULTS, MEETINGS, is_fault_of_server, refused
-from holdfast_adapters.postgres.statements import Call, Statement
-from holdfast_adapters.postgres.wave import Outcome, apply
+from holdfast_adapters.postgres.statements import Call
+from holdfast_adapters.postgres.wave import ROLLBACK, Outcome, apply
 from holdfast_adapters.postgres.wire import ConnectionLost, Rows, Wire
 
 T = TypeVar("T")
@@ -25,12 +25,16 @@ T = TypeVar("T")
 FULL_BATCH: Final = 200
 #: Connections that write: one for commits, and one so that a heartbeat need not wait for them.
 WRITERS: Final = 2
+#: Connections for what must not keep others waiting: change-sets that are held up, or that have statements of the
+#: application's.
+ASIDE: Final = 2
+#: Pauses between the tries of what is held up by a lock, in seconds.
+FIRST_PAUSE: Final = 0.02
+LONGEST_PAUSE: Final = 0.5
 #: How often a transaction is tried that met others; each time at least one of those it met has come to its end.
 MOST_MEETINGS: Final = 10
 #: How often something is tried whose connection turns out to have ended while it was idle.
 MOST_STALE: Final = 2
-
-ROLLBACK: Final = Statement("ROLLBACK")
 
 
 @attrs.frozen(kw_only=True)
@@ -40,6 +44,8 @@ class LaneSettings:
     connect: Connect
     #: For connections that find what they write by whole keys.
     connect_writer: Connect
+    #: The same for connections that wait for a lock but for a moment.
+    connect_aside: Connect
     #: The instant, in microseconds; None leaves it to the database's clock.
     instant: Callable[[], int | None]
     #: Connections for everything but commits, and how many seconds somebody waits for one of them.
@@ -62,6 +68,10 @@ class Lane:
 
     The first commit starts a transaction at once; those that arrive while it is under way become the next one together.
     There is no waiting window.
+
+    Somebody else's transaction may keep the lock of a run for as long as it is open, such as one of the application's
+    that has cancelled the run and has not ended yet. A transaction that waits for a lock too long is given up, and each
+    request of it goes on aside, by itself, until it gets its locks or the patience of the lane ends.
     """
 
     def __init__(self, settings: LaneSettings) -> None:
@@ -69,8 +79,12 @@ class Lane:
         self._instant = settings.instant
         self._pool = Pool(settings.connect, size=settings.size, patience=settings.patience)
         self._writers = Pool(settings.connect_writer, size=WRITERS, patience=settings.patience)
+        self._asides = Pool(settings.connect_aside, size=ASIDE, patience=settings.patience)
+        self._patience = settings.patience
         self._queue: deque[Request] = deque()
         self._committing: asyncio.Task[None] | None = None
+        #: What goes on aside.
+        self._held_up: dict[asyncio.Task[None], Request] = {}
         self._is_open = True
 
     def adopt(self, wire: Wire) -> None:
@@ -81,10 +95,18 @@ class Lane:
         """Apply change-sets together with whatever else arrives meanwhile."""
         self._check()
         answer: asyncio.Future[list[Outcome]] = self.loop.create_future()
-        self._queue.append(Request(changes, answer))
+        request = Request(changes, answer)
+        if self._held_up and self._is_concerned(request):
+            self._put_aside(request)
+            return await answer
+        self._queue.append(request)
         if self._committing is None:
             self._committing = self.loop.create_task(self._work())
         return await answer
+
+    async def commit_alone(self, changes: Sequence[Prepared]) -> list[Outcome]:
+        """Apply change-sets in a transaction of their own, beside all others."""
+        return await self._used(self._asides, lambda wire: apply(wire, changes, now=self._instant()))
 
     async def read(self, *calls: Call) -> list[Rows]:
         """Return what the calls find, in one trip; they change nothing, so they may be tried again."""
@@ -123,26 +145,30 @@ class Lane:
         if not self._is_open:
             raise StoreUnavailable("The Postgres store is closed.")
 
-    async def _try(self, pool: Pool, act: Callable[[Wire], Awaitable[T]]) -> T:
-        """Do *act* until it neither meets another transaction nor is told that the connection had ended."""
-        meetings = stale = 0
+    async def _try(self, pool: Pool, act: Callable[[Wire], Awaitable[T]], *, waits: bool = True) -> T:
+        """Do *act* until it neither meets another transaction nor is told that the connection had ended.
+
+        Args:
+            pool: Where its connection comes from.
+            act: What to do.
+            waits: Whether it is tried again, for as long as the lane is patient, when a lock could not be had in time.
+        """
+        tries = _Tries(waits_until=self.loop.time() + self._patience if waits else None)
         while True:
             wire: Wire | None = None
             try:
                 wire = await pool.take()
                 return await act(wire)
-            except MEETINGS:
-                meetings += 1
-                if meetings == MOST_MEETINGS:
-                    raise
-            except ConnectionLost:
-                stale += 1
-                if stale == MOST_STALE:
+            except (*MEETINGS, ConnectionLost, LockNotAvailable) as error:
+                pause = tries.pause_after(error, now=self.loop.time())
+                if pause is None or not self._is_open:
                     raise
             finally:
                 if wire is not None:
                     await _end(wire)
                     pool.give_back(wire)
+            # Without the connection, which others can use meanwhile.
+            await asyncio.sleep(pause)
 
     async def _work(self) -> None:
         try:
@@ -160,12 +186,30 @@ class Lane:
             weight += len(batch[-1].changes)
         return batch
 
-    async def _settle(self, batch: Sequence[Request]) -> None:
+    def _is_concerned(self, request: Request) -> bool:
+        """Return whether what goes on aside is about the same runs or operations."""
+        held_up = [change for other in self._held_up.values() for change in other.changes]
+        runs = {change.run_id for change in held_up}
+        operations = {identity for change in held_up for identity in change.operations}
+        return any(change.run_id in runs or not operations.isdisjoint(change.operations) for change in request.changes)
+
+    def _put_aside(self, request: Request) -> None:
+        task = self.loop.create_task(self._settle([request], aside=True))
+        self._held_up[task] = request
+        task.add_done_callback(self._held_up.pop)
+
+    async def _settle(self, batch: Sequence[Request], *, aside: bool = False) -> None:
         """Apply *batch* as one transaction, and if it cannot be, each request of it by itself."""
         changes = [change for request in batch for change in request.changes]
+        pool = self._asides if aside else self._writers
         try:
-            outcomes = iter(await self._try(self._writers, lambda wire: apply(wire, changes, now=self._instant())))
+            found = await self._try(pool, lambda wire: apply(wire, changes, now=self._instant()), waits=aside)
+            outcomes = iter(found)
         except Exception as error:  # noqa: BLE001 - whatever it is, it has its owner among the callers
+            if isinstance(error, LockNotAvailable) and not aside:
+                for request in batch:
+                    self._put_aside(request)
+                return
             if len(batch) > 1 and not is_fault_of_server(error):
                 for request in batch:
                     await self._settle([request])
@@ -184,8 +228,8 @@ class Lane:
     async def stop(self) -> None:
         """Answer what has been handed in, then close the connections."""
         self._is_open = False
-        while self._committing is not None:
-            await asyncio.wait([self._committing])
+        while under_way := [*self._held_up, *([self._committing] if self._committing else [])]:
+            await asyncio.wait(under_way)
         self.end()
 
     def end(self) -> None:
@@ -193,6 +237,30 @@ class Lane:
         self._is_open = False
         self._pool.close()
         self._writers.close()
+        self._asides.close()
+
+
+class _Tries:
+    """How often something was tried, and what came between."""
+
+    def __init__(self, *, waits_until: float | None) -> None:
+        self._meetings = self._stale = 0
+        self._pause = FIRST_PAUSE
+        #: None if locks are not waited for beyond the patience of the connection.
+        self._waits_until = waits_until
+
+    def pause_after(self, error: Exception, *, now: float) -> float | None:
+        """Return how long to pause before the next try, None if there is to be none."""
+        if isinstance(error, LockNotAvailable):
+            if self._waits_until is None or now >= self._waits_until:
+                return None
+            pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+            return pause
+        if isinstance(error, ConnectionLost):
+            self._stale += 1
+            return None if self._stale == MOST_STALE else 0
+        self._meetings += 1
+        return None if self._meetings == MOST_MEETINGS else 0
 
 
 async def _end(wire: Wire) -> None:

@@ -132,6 +132,19 @@ class Statement:
         return [None if value is None else encode(value) for encode, value in zip(self._encoders, values, strict=True)]
 
 
+class Foreign(Statement):
+    """A statement of the application's, with its values in it; it is not prepared, for nobody knows if it comes again.
+
+    The protocol it is sent by takes one statement at a time, so nothing can hide behind it.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.sql = text.encode()
+        self.name = b""
+        self._encoders = []
+        self.formats = []
+
+
 #: A statement with what it is executed with.
 Call = tuple[Statement, Sequence[Any]]
 

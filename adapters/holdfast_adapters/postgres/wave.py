@@ -20,6 +20,7 @@ from holdfast.entities.wait import WaitStatus
 from holdfast.errors import CommitUnknown, LeaseLost, RunNotFound, StaleVersion
 from holdfast_adapters.postgres import encoding, rare
 from holdfast_adapters.postgres.accepting import Acceptance
+from holdfast_adapters.postgres.executing import execute
 from holdfast_adapters.postgres.found import EPOCH, LEASE_UNTIL, Found, JobRow
 from holdfast_adapters.postgres.prepared import Prepared, Scope, job_key
 from holdfast_adapters.postgres.runstate import PARENT, RunState
@@ -37,6 +38,7 @@ _OPEN: Final = WaitStatus.OPEN.value
 #: Said and not left to the settings of the database: at a higher level whoever waited for a lock would be refused.
 BEGIN: Final = Statement("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
 COMMIT: Final = Statement("COMMIT")
+ROLLBACK: Final = Statement("ROLLBACK")
 
 
 async def apply(wire: Wire, changes: Sequence[Prepared], *, now: int | None) -> list[Outcome]:
@@ -49,6 +51,7 @@ async def apply(wire: Wire, changes: Sequence[Prepared], *, now: int | None) -> 
 
     Raises:
         CommitUnknown: If the connection was lost when COMMIT was under way.
+        StatementFailed: If the database refused a statement of the application's; nothing of any change-set stands.
     """
     outcomes: dict[int, Outcome] = {}
     pending = list(enumerate(changes))
@@ -63,6 +66,15 @@ async def apply(wire: Wire, changes: Sequence[Prepared], *, now: int | None) -> 
         wave = Wave(found, now)
         pending = wave.judge(pending, outcomes)
         calls = wave.writes.calls()
+    wanted = [
+        statement
+        for index, change in enumerate(changes)
+        if change.change.statements and isinstance(outcomes[index], Committed)
+        for statement in change.change.statements
+    ]
+    if wanted:
+        await execute(wire, calls, wanted)
+        calls = []
     try:
         await wire.run(*calls, (COMMIT, ()))
     except ConnectionLost as error:

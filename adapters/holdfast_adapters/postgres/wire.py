@@ -8,7 +8,7 @@ needs none of it: its statements are constants.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -124,9 +124,20 @@ class Wire:
             self._lose(str(error))
         return self._read(await answer, sent)
 
+    def composed(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> str:
+        """Return *sql* with its values written into it as psycopg would write them.
+
+        Raises:
+            psycopg.Error: If placeholders and values do not fit, or a value has a type that psycopg does not know.
+        """
+        if parameters is None:
+            return sql
+        # mypy and pyright want a literal; that nothing foreign gets into it is what the values are apart for.
+        return psycopg.AsyncClientCursor(self._connection).mogrify(sql.encode(), parameters)
+
     def _send(self, statement: Statement, parameters: list[bytes | None]) -> None:
         pg, sent = self._pg, self._sent
-        if not self._prepare:
+        if not self._prepare or not statement.name:
             pg.send_query_params(statement.sql, parameters, None, statement.formats, _BINARY)
         else:
             if statement.name not in self._prepared and statement.name not in sent:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
+
+from psycopg.errors import LockNotAvailable
 
 from holdfast.entities.run import Run
 from holdfast.entities.stage import ExpiredLease, Lease, StageKey
@@ -14,9 +16,9 @@ from holdfast_adapters.postgres import encoding, rows
 from holdfast_adapters.postgres.access import Access
 from holdfast_adapters.postgres.granting import SOMETHING_DUE, claim, claim_one
 from holdfast_adapters.postgres.prepared import job_key
-from holdfast_adapters.postgres.statements import Statement
-from holdfast_adapters.postgres.wave import BEGIN, COMMIT
-from holdfast_adapters.postgres.wire import Rows, Wire
+from holdfast_adapters.postgres.statements import Call, Statement
+from holdfast_adapters.postgres.wave import BEGIN, COMMIT, ROLLBACK
+from holdfast_adapters.postgres.wire import Wire
 
 
 class PostgresWork:
@@ -64,6 +66,10 @@ class PostgresWork:
     #: The runs first and in their order, as everybody who writes to jobs does: a commit that settles the same jobs at
     #: the same moment would otherwise wait for these while these wait for it.
     _LOCK_RUNS: Final = Statement("SELECT 1 FROM holdfast.run r WHERE r.id = ANY($1::text[]) ORDER BY r.n FOR UPDATE")
+    #: Those of them that nobody else keeps: a lease of a run that is held up must not end the leases of all others.
+    _LOCK_FREE_RUNS: Final = Statement("""
+        SELECT r.id FROM holdfast.run r WHERE r.id = ANY($1::text[]) ORDER BY r.n FOR UPDATE SKIP LOCKED""")
+    _ALL_RUNS: Final = Statement("SELECT r.id FROM holdfast.run r WHERE r.id = ANY($1::text[])")
     #: A moved end touches one index entry; the run's row is left alone.
     _EXTEND: Final = Statement("""
         UPDATE holdfast.job j
@@ -82,14 +88,34 @@ class PostgresWork:
         """Extend leases and return those that are lost."""
         asked = [(ref.key.run_id, *job_key(ref.key), ref.epoch) for ref in leases]
         runs = list({ref.key.run_id for ref in leases})
-        columns = tuple(zip(*asked, strict=True)) or ((),) * 6
-        extend = (self._EXTEND, (self._access.instant(), encoding.span(ttl), *columns))
 
-        async def write(wire: Wire) -> Rows:
-            return (await wire.run((BEGIN, ()), (self._LOCK_RUNS, (runs,)), extend, (COMMIT, ())))[2]
+        async def write(wire: Wire) -> set[tuple[Any, ...]]:
+            try:
+                _, _, held, _ = await wire.run(
+                    (BEGIN, ()), (self._LOCK_RUNS, (runs,)), self._extension(asked, ttl=ttl), (COMMIT, ())
+                )
+            except LockNotAvailable:
+                return await self._extend_free(wire, asked, runs=runs, ttl=ttl)
+            return set(held)
 
-        held = set(await self._access.write(write))
+        held = await self._access.write(write)
         return [ref for ref, key in zip(leases, asked, strict=True) if key not in held]
+
+    async def _extend_free(
+        self, wire: Wire, asked: Sequence[tuple[Any, ...]], *, runs: list[str], ttl: timedelta
+    ) -> set[tuple[Any, ...]]:
+        """Extend what can be and return what is not lost; of a run that somebody keeps locked nothing is known yet."""
+        _, _, free, there = await wire.run(
+            (ROLLBACK, ()), (BEGIN, ()), (self._LOCK_FREE_RUNS, (runs,)), (self._ALL_RUNS, (runs,))
+        )
+        kept = {run for (run,) in there} - {run for (run,) in free}
+        extension = self._extension([key for key in asked if key[0] not in kept], ttl=ttl)
+        held, _ = await wire.run(extension, (COMMIT, ()))
+        return {*held, *(key for key in asked if key[0] in kept)}
+
+    def _extension(self, asked: Sequence[tuple[Any, ...]], *, ttl: timedelta) -> Call:
+        columns = tuple(zip(*asked, strict=True)) or ((),) * 6
+        return (self._EXTEND, (self._access.instant(), encoding.span(ttl), *columns))
 
     _LIST_EXPIRED: Final = Statement(
         rows.select("""
