@@ -98,7 +98,11 @@ class Agenda(Generic[OrderT, RowT]):
 
     def waiting(self) -> int:
         """Return how many rows wait."""
-        return len({row for _, stamp, row in self._entries if stamp == row.stamp})
+        return len(self.rows())
+
+    def rows(self) -> set[RowT]:
+        """Return the rows that wait."""
+        return {row for _, stamp, row in self._entries if stamp == row.stamp}
 
     def sweep(self) -> None:
         """Drop all dead entries; the agenda may then double before it is swept again, so that adding stays cheap."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from holdfast.change import ZERO, Change, Committed, NewItems, NewTimer, RunPatch, Step, withheld
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
-from holdfast.entities.timer import CHILD_PREFIX, PARENT, TimerKind
+from holdfast.entities.timer import CHILD_PREFIX, PARENT, START, TimerKind
 from holdfast.gates import arrive, merged, new_gate, next_arrival
 from holdfast.ports.queries import Annotation, LogLine
 from holdfast.traces import NewAnnotation
@@ -55,7 +55,7 @@ class Application(Jobs):
         if len(run.events) > told:
             for sink in self._store.sinks.values():
                 sink.tell(run, self.now, self._undo)
-        held = withheld((change.step, *steps), paused=run.status is RunStatus.PAUSED, limited=())
+        held = withheld((change.step, *steps), paused=run.status is RunStatus.PAUSED, limited=self._store.queues)
         return Committed(version=run.version, steps=steps, withheld=held)
 
     def _begin(self, change: Change) -> RunRow:
@@ -65,7 +65,10 @@ class Application(Jobs):
             run = store.runs[change.run_id]
             self._undo.append((run.restore, run.saved()))
             return run
-        run = RunRow(change.create, now=self.now, stamp=store.stamp())
+        new = change.create
+        single = (new.header.tenant, new.header.workflow_id, new.singleton)
+        held = new.held or (new.singleton is not None and bool(store.singles.of(single)))
+        run = RunRow(new, held=held, now=self.now, stamp=store.stamp())
         self._undo.append((store.drop_run, (run,)))
         store.add_run(run)
         self._count(run.status, 1)
@@ -147,6 +150,8 @@ class Application(Jobs):
             run.failure = run.finished_at = None
             run.output_of = ()
             self._put(self._store.live, run.header.id, run)
+            self._undo.append((self._store.singles.drop, (run,)))
+            self._store.singles.add(run)
             if run.header.parent_id is not None:
                 self._put(self._store.children[run.header.parent_id], run.header.id, run)
         if (before is RunStatus.PENDING or before.is_terminal) and not after.is_terminal:
@@ -214,6 +219,8 @@ class Application(Jobs):
         """Take an ended run from the live ones and set the timers that tell its parent and its children."""
         store, header = self._store, run.header
         self._drop(store.live, header.id)
+        if run.singleton is not None:
+            self._pass_turn(run)
         if header.parent_id is not None:
             self._drop(store.children[header.parent_id], header.id)
             parent = store.live.get(header.parent_id)
@@ -223,6 +230,16 @@ class Application(Jobs):
         if run.status is not RunStatus.COMPLETED:
             for child in store.children.get(header.id, {}).values():
                 self._set_timer(child, NewTimer(id=PARENT, kind=TimerKind.PARENT_ENDED, delay=ZERO))
+
+    def _pass_turn(self, run: RunRow) -> None:
+        """Tell the next run of the same singleton key that it may go on, unless one of them does already."""
+        singles = self._store.singles
+        self._undo.append((singles.add, (run,)))
+        singles.drop(run)
+        others = singles.others(run)
+        untold = [other for other in others if START not in other.timers]
+        if untold and all(other.held for other in others):
+            self._set_timer(untold[0], NewTimer(id=START, kind=TimerKind.RUN_START, delay=ZERO))
 
     def _keep(self, run: RunRow, change: Change) -> None:
         for record in change.operations:

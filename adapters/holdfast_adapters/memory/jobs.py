@@ -72,11 +72,11 @@ class Jobs(Waiting):
             self._put(run.tops, group, item)
 
     def _give(self, run: RunRow) -> None:
-        """Give the grants that the change-set asked for, unless it leaves the run PAUSED."""
+        """Give the grants that the change-set asked for, unless it leaves the run PAUSED or a queue has limits."""
         for row, job in self._grants:
             grant = job.grant
             assert grant is not None, "the job asked for a grant"
-            if run.status is RunStatus.PAUSED:
+            if run.status is RunStatus.PAUSED or row.queue in self._store.queues:
                 # The step told that it began.
                 run.events.append((EventType.STAGE_RELEASED, self.now, row.key, {"worker": grant.worker}))
                 self._await_due(row, self.now + job.delay)

@@ -7,11 +7,12 @@ from datetime import datetime
 
 import attrs
 
-from holdfast.change import Change, Committed, Duplicate, Fence, Held, Refusal
+from holdfast.change import Change, Committed, Duplicate, Fence, Held, NewRun, Refusal
 from holdfast.entities.operation import OperationRecord
+from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageKey
 from holdfast.entities.wait import WaitStatus
-from holdfast.errors import LeaseLost, RunNotFound, StaleVersion, StatementFailed
+from holdfast.errors import LeaseLost, RunNotFound, SingletonTaken, StaleVersion, StatementFailed
 from holdfast.traces import Reservation
 from holdfast_adapters.memory.application import Application
 from holdfast_adapters.memory.rows import RunRow, place
@@ -66,19 +67,26 @@ def _refusal(change: Change, store: Store, now: datetime) -> Refusal | None:
             return Duplicate(record=earlier)
     run = store.runs.get(change.run_id)
     if change.create is not None:
-        return None if run is None else StaleVersion(f"Run {change.run_id}", expected="none", actual=run.status.value)
-    if run is None:
-        return RunNotFound(change.run_id)
+        if run is not None:
+            return StaleVersion(f"Run {change.run_id}", expected="none", actual=run.status.value)
+        return _taken_before(change.create, store)
+    return RunNotFound(change.run_id) if run is None else _refused(change, run, store, now)
+
+
+def _refused(change: Change, run: RunRow, store: Store, now: datetime) -> Refusal | None:
+    """Return why a change-set of a run that exists is refused."""
     if change.fence is not None:
         lost = _lost(change.fence, run, now)
         if lost is not None:
             return LeaseLost(str(change.fence.key), epoch=change.fence.epoch, actual=lost)
-    stale = _stale(change, run, now)
-    if stale is None and (change.answers or change.messages):
-        stale = _answered(change, run)
-    if stale is None and change.reservation is not None:
-        return _held(change.reservation, change.fence, store)
-    return stale
+    refusal: Refusal | None = _stale(change, run, now)
+    if refusal is None and (change.answers or change.messages):
+        refusal = _answered(change, run)
+    if refusal is None and change.reservation is not None:
+        refusal = _held(change.reservation, change.fence, store)
+    if refusal is None and run.singleton is not None:
+        refusal = _taken(change, run, store)
+    return refusal
 
 
 def _lost(fence: Fence, run: RunRow, now: datetime) -> str | None:
@@ -135,3 +143,22 @@ def _held(reservation: Reservation, fence: Fence | None, store: Store) -> Held |
 def _is_same(holder: StageKey, fence: Fence) -> bool:
     """Return whether the holder is the fenced instance, in whichever generation."""
     return holder == attrs.evolve(fence.key, generation=holder.generation)
+
+
+def _taken_before(new: NewRun, store: Store) -> SingletonTaken | None:
+    """Return the refusal of a new run that does not queue up behind those of its key."""
+    if new.singleton is None or new.queues_up:
+        return None
+    live = store.singles.of((new.header.tenant, new.header.workflow_id, new.singleton))
+    return SingletonTaken(new.singleton, run_id=live[0].header.id) if live else None
+
+
+def _taken(change: Change, run: RunRow, store: Store) -> SingletonTaken | None:
+    """Return the refusal of a run that would go on, or again, beside another one of its key."""
+    move = change.step.run
+    if move is None or move.status.is_terminal:
+        return None
+    if not run.status.is_terminal and not (run.held and move.status is RunStatus.PENDING):
+        return None
+    others = [other for other in store.singles.others(run) if not other.held]
+    return SingletonTaken(run.singleton or "", run_id=others[0].header.id) if others else None

@@ -6,6 +6,7 @@ from holdfast.ports.clock import Clock
 from holdfast_adapters.memory.journal import MemoryJournal
 from holdfast_adapters.memory.outbox import MemoryOutbox
 from holdfast_adapters.memory.queries import MemoryQueries
+from holdfast_adapters.memory.queues import MemoryQueues
 from holdfast_adapters.memory.retention import MemoryRetention
 from holdfast_adapters.memory.snapshots import MemorySnapshots
 from holdfast_adapters.memory.store import Store
@@ -14,7 +15,14 @@ from holdfast_adapters.memory.work import MemoryWork
 
 
 class MemoryPersistence(
-    MemoryJournal, MemorySnapshots, MemoryWaits, MemoryWork, MemoryOutbox, MemoryQueries, MemoryRetention
+    MemoryJournal,
+    MemorySnapshots,
+    MemoryWaits,
+    MemoryWork,
+    MemoryQueues,
+    MemoryOutbox,
+    MemoryQueries,
+    MemoryRetention,
 ):
     """Keeps everything in this process, with the checks, the rollback and the uniqueness of a database.
 

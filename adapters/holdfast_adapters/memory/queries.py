@@ -17,7 +17,7 @@ from holdfast.entities.wait import Wait
 from holdfast.events import Event
 from holdfast.ports.queries import Annotation, Counts, LogLine, RunFilter
 from holdfast_adapters.memory.owning import owned
-from holdfast_adapters.memory.rows import InstanceRow, Place, RunRow
+from holdfast_adapters.memory.rows import InstanceRow, Place, RunRow, is_due
 from holdfast_adapters.memory.store import Store
 
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
@@ -86,7 +86,11 @@ class MemoryQueries:
             orphans = (
                 run_id
                 for run_id, run in self._store.live.items()
-                if run.status is not RunStatus.PENDING and not (run.busy or run.timers or run.open_waits)
+                if (
+                    self._store.singles.is_stuck(run)
+                    if run.status is RunStatus.PENDING
+                    else not (run.busy or run.timers or run.open_waits)
+                )
             )
             return list(islice(orphans, limit))
 
@@ -106,7 +110,7 @@ class MemoryQueries:
             sinks = self._store.sinks.values()
             return Counts(
                 runs={status: count for status, count in self._store.statuses.items() if count},
-                ready=sum(_is_due(job, now) for job in jobs),
+                ready=sum(is_due(job, now) for job in jobs),
                 leased=sum(job.lease_until is not None for job in jobs),
                 suspended=sum(job.status is StageStatus.SUSPENDED for job in jobs),
                 waiting=sum(job.status is StageStatus.WAITING for job in jobs),
@@ -128,12 +132,6 @@ def _matches(where: RunFilter, row: RunRow) -> bool:
 
 def _by_start(row: InstanceRow) -> tuple[datetime, Place]:
     return (row.started_at or _LAST, row.place)
-
-
-def _is_due(job: InstanceRow, now: datetime) -> bool:
-    if job.status is not StageStatus.READY or job.run.status is RunStatus.PAUSED:
-        return False
-    return job.due_at is not None and job.due_at <= now
 
 
 def _copied(note: Annotation) -> Annotation:

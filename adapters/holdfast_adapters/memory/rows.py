@@ -92,6 +92,7 @@ class InstanceRow(Stamped):
         "superseded",
         "via",
         "waits",
+        "weight",
         "worker",
     )
 
@@ -108,6 +109,7 @@ class InstanceRow(Stamped):
         self.depth = job.depth
         self.origin = job.origin
         self.guarded = job.guarded
+        self.weight = job.weight
         self.status = StageStatus.READY
         self.attempt = self.epoch = 0
         #: The newest epochs whose holders did not settle it.
@@ -241,6 +243,13 @@ class InstanceRow(Stamped):
         )
 
 
+def is_due(job: InstanceRow, now: datetime) -> bool:
+    """Return whether a job is READY and due."""
+    if job.status is not StageStatus.READY or job.run.status is RunStatus.PAUSED:
+        return False
+    return job.due_at is not None and job.due_at <= now
+
+
 class RunRow(Stamped):
     """A run with everything that belongs to it."""
 
@@ -268,6 +277,7 @@ class RunRow(Stamped):
         "open_waits",
         "output_of",
         "outputs",
+        "singleton",
         "started_at",
         "state",
         "status",
@@ -277,11 +287,12 @@ class RunRow(Stamped):
         "waits",
     )
 
-    def __init__(self, new: NewRun, *, now: datetime, stamp: int) -> None:
+    def __init__(self, new: NewRun, *, held: bool, now: datetime, stamp: int) -> None:
         # One that is held does not stand in the agenda of pending runs.
-        super().__init__(0 if new.held else stamp)
+        super().__init__(0 if held else stamp)
         self.header = new.header
-        self.held = new.held
+        self.held = held
+        self.singleton = new.singleton
         self.state: Any = owned(new.state)
         self.idempotency_key = new.idempotency_key
         self.status = RunStatus.PENDING
@@ -371,6 +382,7 @@ class RunRow(Stamped):
             started_at=self.started_at,
             finished_at=self.finished_at,
             held=self.held,
+            singleton=self.singleton,
         )
 
     def events_after(self, position: int, *, limit: int) -> list[Event]:

@@ -27,6 +27,12 @@ class MemorySnapshots:
             row = self._store.runs.get(run_id)
             return None if row is None else row.entity()
 
+    async def list_singletons(self, *, tenant: str, workflow_id: str, key: str) -> Sequence[Run]:
+        """Return the live runs of the key in order of creation."""
+        with self._store.transaction:
+            self._store.now()
+            return [row.entity() for row in self._store.singles.of((tenant, workflow_id, key))]
+
     async def find_snapshot(self, run_id: str) -> RunSnapshot | None:
         """Return the run with its live and visible stage instances."""
         with self._store.transaction:

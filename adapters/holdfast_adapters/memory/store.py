@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 from holdfast.entities.keyed import KeyedResult, KeyScope
 from holdfast.entities.operation import OperationRecord
+from holdfast.entities.queue import QueueLimits
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
 from holdfast.errors import StoreUnavailable
 from holdfast.ports.clock import Clock
-from holdfast.ports.work import KnownWorkflow
+from holdfast.ports.work import QUEUE_LOOK, KnownWorkflow
 from holdfast_adapters.memory.agenda import Agenda
 from holdfast_adapters.memory.rows import InstanceRow, RunRow, TimerRow, TokenRow
+from holdfast_adapters.memory.singles import Singles
 from holdfast_adapters.memory.streams import SinkStreams
+from holdfast_adapters.memory.turns import Levels, Turns
 from holdfast_adapters.memory.undo import Transaction
 
-#: Where a job waits: workflow id, version, queue, and READY or SUSPENDED.
-Lane = tuple[str, str, str, StageStatus]
-#: In which order jobs of a lane are leased: higher priority, then longest due.
-Urgency = tuple[int, datetime]
-#: In which order pending runs are admitted: higher priority, then age, then id.
-Seniority = tuple[int, datetime, str]
+#: What sort of job it is: workflow id, version, queue, and READY or SUSPENDED.
+Kind = tuple[str, str, str, StageStatus]
+#: In which order pending runs of one priority and tenant are admitted: age, then id.
+Seniority = tuple[datetime, str]
+
+
+class QueueRow:
+    """A queue that has limits."""
+
+    __slots__ = ("full_at", "limits")
+
+    def __init__(self, limits: QueueLimits) -> None:
+        self.limits = limits
+        #: When the bucket of its rate is full; None if it is.
+        self.full_at: datetime | None = None
+
+    def fill(self, full_at: datetime | None) -> None:
+        """Set when the bucket is full."""
+        self.full_at = full_at
 
 
 class Store:
@@ -52,10 +67,15 @@ class Store:
         #: By the hash of the token.
         self.tokens: dict[str, TokenRow] = {}
         self.sinks: dict[str, SinkStreams] = {}
-        self.pending: dict[KnownWorkflow, Agenda[Seniority, RunRow]] = {}
+        self.singles = Singles()
+        #: The queues that have limits, by name.
+        self.queues: dict[str, QueueRow] = {}
+        self.pending: dict[KnownWorkflow, Levels[Seniority, RunRow]] = {}
+        self.pending_turns = Turns()
         #: Jobs whose due instant has been seen to come.
-        self.lanes: dict[Lane, Agenda[Urgency, InstanceRow]] = {}
-        #: Jobs that are not leased and not yet in their lane.
+        self.jobs: dict[Kind, Levels[datetime, InstanceRow]] = {}
+        self.job_turns = Turns()
+        #: Jobs that are not leased and not yet seen to be due.
         self.delayed: Agenda[datetime, InstanceRow] = Agenda(self.overgrown)
         self.leases: Agenda[datetime, InstanceRow] = Agenda(self.overgrown)
         self.timers: Agenda[datetime, TimerRow] = Agenda(self.overgrown)
@@ -80,6 +100,7 @@ class Store:
         header = row.header
         self.runs[header.id] = row
         self.live[header.id] = row
+        self.singles.add(row)
         ids = self.run_ids
         if ids and header.id < ids[-1]:
             bisect.insort(ids, header.id)
@@ -95,8 +116,8 @@ class Store:
         header = row.header
         version = (header.workflow_id, header.workflow_version)
         if version not in self.pending:
-            self.pending[version] = Agenda(self.overgrown)
-        self.pending[version].add((-header.priority, row.created_at, header.id), row)
+            self.pending[version] = Levels(self.overgrown)
+        self.pending[version].add((header.priority, header.tenant, ""), (row.created_at, header.id), row)
 
     def drop_run(self, row: RunRow) -> None:
         """Take back `add_run`, however far it came."""
@@ -104,6 +125,7 @@ class Store:
         row.stamp = 0
         self.runs.pop(run_id, None)
         self.live.pop(run_id, None)
+        self.singles.drop(row)
         if row.header.parent_id is not None:
             self.children.get(row.header.parent_id, {}).pop(run_id, None)
         index = bisect.bisect_left(self.run_ids, run_id)
@@ -111,54 +133,45 @@ class Store:
             del self.run_ids[index]
 
     def list_pending(self, *, limit: int, known: frozenset[KnownWorkflow]) -> list[RunRow]:
-        """Return the first *limit* PENDING runs of the *known* versions."""
-        rows = [row for version, agenda in self.pending.items() if version in known for row in agenda.earliest(limit)]
-        rows.sort(key=lambda row: (-row.header.priority, row.created_at, row.header.id))
-        return rows[:limit]
+        """Return the first *limit* PENDING runs of the *known* versions, tenants taking turns."""
+        found: list[RunRow] = []
+        versions = [(version, levels) for version, levels in self.pending.items() if version in known]
+        for tenant, key, agendas in self.pending_turns.walk(versions):
+            if len(found) >= limit:
+                break
+            rows = [row for _, agenda in agendas for row in agenda.earliest(limit - len(found))]
+            rows.sort(key=lambda row: (row.created_at, row.header.id))
+            found.extend(rows[: limit - len(found)])
+            self.pending_turns.served(tenant, key)
+        return found
 
-    def due(
-        self, now: datetime, *, wanted: Callable[[Lane], bool]
-    ) -> Iterator[tuple[Agenda[Urgency, InstanceRow], Urgency, InstanceRow]]:
-        """Yield the jobs that are due in *wanted* lanes in the order in which they are to be leased.
-
-        The caller grants each job it is given before it asks for the next.
-        """
-        self._promote(now)
-        lanes = [agenda for lane, agenda in self.lanes.items() if wanted(lane)]
-        while True:
-            best: tuple[Agenda[Urgency, InstanceRow], Urgency, InstanceRow] | None = None
-            for agenda in lanes:
-                first = self._first_due(agenda, now)
-                # Jobs that became due at one instant are told apart by the order in which they came to be so.
-                if first is not None and (best is None or (first[0], first[1].stamp) < (best[1], best[2].stamp)):
-                    best = (agenda, *first)
-            if best is None:
-                return
-            yield best
-
-    def _promote(self, now: datetime) -> None:
+    def promote(self, now: datetime) -> None:
+        """Let the jobs that have become due stand among those that are handed out."""
         delayed = self.delayed
         while (first := delayed.first()) is not None and first[0] <= now:
             due_at, row = first
             header = row.run.header
-            lane = (header.workflow_id, header.workflow_version, row.queue, row.status)
-            if lane not in self.lanes:
-                self.lanes[lane] = Agenda(self.overgrown)
-            self.lanes[lane].add((-row.priority, due_at), row)
+            kind = (header.workflow_id, header.workflow_version, row.queue, row.status)
+            if kind not in self.jobs:
+                self.jobs[kind] = Levels(self.overgrown)
+            self.jobs[kind].add((row.priority, header.tenant, header.concurrency_key), due_at, row)
             delayed.skip()
 
-    def _first_due(self, agenda: Agenda[Urgency, InstanceRow], now: datetime) -> tuple[Urgency, InstanceRow] | None:
-        while (first := agenda.first()) is not None and first[0][1] > now:
+    def first_due(self, agenda: Agenda[datetime, InstanceRow], now: datetime) -> tuple[datetime, InstanceRow] | None:
+        """Return the first job of *agenda* that is due, if any is."""
+        while (first := agenda.first()) is not None and first[0] > now:
             # The clock was set back since the job was seen to be due.
-            self.delayed.add(first[0][1], first[1])
+            self.delayed.add(*first)
             agenda.skip()
         return first
 
     def next_due(self, now: datetime) -> timedelta | None:
         """Return how long it is until something is due; see `Work.next_due`."""
-        for agenda in self.lanes.values():
-            self._first_due(agenda, now)
-        instants = [due[0][1] for agenda in self.lanes.values() if (due := agenda.first()) is not None]
+        self.promote(now)
+        instants: list[datetime] = []
+        for (_, _, queue, _), levels in self.jobs.items():
+            if any(self.first_due(agenda, now) is not None for agenda in levels.agendas()):
+                instants.append(now + QUEUE_LOOK if queue in self.queues else now)
         agendas: list[Agenda[datetime, Any]] = [self.delayed, self.leases, self.timers]
         agendas.extend(sink.agenda for sink in self.sinks.values())
         instants.extend(first[0] for agenda in agendas if (first := agenda.first()) is not None)

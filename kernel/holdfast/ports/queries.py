@@ -101,8 +101,8 @@ class Queries(Protocol):
     async def list_orphans(self, *, limit: int) -> Sequence[str]:
         """Return ids of runs that are live but have no job READY, RUNNING or SUSPENDED, no timer and no OPEN wait.
 
-        Of PENDING runs those count that are held, have no timer, and wait for the turn of a singleton key that no live
-        run has.
+        Of PENDING runs those count that are held, have no timer, and wait for the turn of a singleton key of which
+        every other live run does the same.
 
         Empty at all times: every commit leaves each live run with something that will advance it.
         """
