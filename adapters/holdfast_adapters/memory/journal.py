@@ -70,10 +70,10 @@ def _refusal(change: Change, store: Store, now: datetime) -> Refusal | None:
         if run is not None:
             return StaleVersion(f"Run {change.run_id}", expected="none", actual=run.status.value)
         return _taken_before(change.create, store)
-    return RunNotFound(change.run_id) if run is None else _refused(change, run, store, now)
+    return RunNotFound(change.run_id) if run is None else _refused(change, run, store, now=now)
 
 
-def _refused(change: Change, run: RunRow, store: Store, now: datetime) -> Refusal | None:
+def _refused(change: Change, run: RunRow, store: Store, *, now: datetime) -> Refusal | None:
     """Return why a change-set of a run that exists is refused."""
     if change.fence is not None:
         lost = _lost(change.fence, run, now)

@@ -53,8 +53,8 @@ def entries(store: MemoryPersistence) -> dict[str, int]:
     """Return how many entries, dead or alive, the agendas of the store hold."""
     inner = store._store
     agendas: dict[str, Agenda[Any, Any]] = {"delayed": inner.delayed, "leases": inner.leases, "timers": inner.timers}
-    agendas |= {f"pending {name}": agenda for name, agenda in inner.pending.items()}
-    agendas |= {f"lane {name}": agenda for name, agenda in inner.lanes.items()}
+    for what in (inner.pending, inner.jobs):
+        agendas |= {f"{kind} {n}": one for kind, levels in what.items() for n, one in enumerate(levels.agendas())}
     agendas |= {f"sink {name}": sink.agenda for name, sink in inner.sinks.items()}
     return {name: len(agenda._entries) for name, agenda in agendas.items()}
 
