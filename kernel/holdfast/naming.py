@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Final
 
 from holdfast.errors import InvalidInput
@@ -11,6 +12,8 @@ from holdfast.errors import InvalidInput
 MAX_NAME: Final = 255
 #: The most that one command may be asked to take in one go, so that every transaction stays bounded.
 MAX_LIMIT: Final = 1_000_000
+#: Longest duration that is taken, so that no instant lies beyond the calendar.
+MAX_DURATION: Final = timedelta(days=36_500)
 #: Longest key of a blob in bytes of UTF-8; object stores take no more.
 MAX_BLOB_KEY: Final = 1024
 #: Longest part of it between slashes in bytes of UTF-8; file systems take 255, of which stores use some themselves.
@@ -61,6 +64,18 @@ def check_number(what: str, number: object, *, least: int = 0, most: int = MAX_L
         raise InvalidInput(what, ["it should be an integer"])
     if not least <= number <= most:
         raise InvalidInput(what, [f"it should be between {least:,} and {most:,}"])
+
+
+def check_duration(what: str, duration: object) -> None:
+    """Check a duration from outside.
+
+    Raises:
+        InvalidInput: If it is none, is negative, or is longer than a century.
+    """
+    if not isinstance(duration, timedelta):
+        raise InvalidInput(what, ["it should be a duration"])
+    if not timedelta() <= duration <= MAX_DURATION:
+        raise InvalidInput(what, [f"it should not be negative and at most {MAX_DURATION.days:,} days"])
 
 
 def is_blob_part(name: str) -> bool:

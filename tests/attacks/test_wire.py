@@ -62,6 +62,15 @@ GOOD: Final[Mapping[str, Mapping[str, Any]]] = {
     "timer.fireDue": {"limit": 1},
     "outbox.flush": {"maxEvents": 1},
     "plugin.replayDLQ": {"limit": 1},
+    "run.prune": {
+        "olderThan": 86_400,
+        "keepResults": 86_400,
+        "keepOperations": 86_400,
+        "limit": 1,
+        "after": {"finishedAt": "2026-01-31T09:00:00+01:00", "runId": "r"},
+        "trial": True,
+    },
+    "blob.collect": {"grace": 86_400, "limit": 1, "after": "a", "trial": True},
     "stage.pollSuspended": {"worker": "w", "maxChecks": 1, "queues": ["default"]},
 }
 
@@ -194,6 +203,14 @@ def test_unknown_types_are_refused_in_few_words(kind: str) -> None:
         ("outbox.flush", "maxEvents", -1),
         ("plugin.replayDLQ", "limit", 2**63),
         ("stage.pollSuspended", "maxChecks", -1),
+        ("run.prune", "limit", 0),
+        ("run.prune", "limit", 10_001),
+        ("run.prune", "olderThan", -1),
+        ("run.prune", "keepOperations", 10**10),
+        ("run.prune", "after", {"finishedAt": "2026-01-31T09:00:00Z", "runId": "a\x00"}),
+        ("blob.collect", "limit", 0),
+        ("blob.collect", "grace", -1),
+        ("blob.collect", "after", "../a"),
     ],
     ids=map(str, itertools.count()),
 )

@@ -10,7 +10,7 @@ except ImportError as _error:
 from holdfast_adapters.postgres.blobs import PostgresBlobStore
 from holdfast_adapters.postgres.persistence import PostgresPersistence
 from holdfast_adapters.postgres.reaching import database_version, migrate_database
-from holdfast_adapters.postgres.schema import Migration, all_migrations
+from holdfast_adapters.postgres.schema import Migration, all_migrations, migration_script
 
 __all__ = [
     "Migration",
@@ -19,6 +19,7 @@ __all__ = [
     "all_migrations",
     "database_version",
     "migrate_database",
+    "migration_script",
 ]
 
 del _psycopg

@@ -24,6 +24,8 @@ MIGRATION_LOCK: Final = 0x486F6C64
 #: How long a migration waits for a lock that running workers hold. They would queue up behind it, so it gives up and
 #: is tried again by whoever asked for it.
 LOCK_TIMEOUT: Final = "5s"
+#: How long it waits for another one that is under way: nobody queues up behind that.
+TURN_TIMEOUT: Final = "60s"
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -90,8 +92,9 @@ async def migrate(connection: Connection, *, store: str) -> Sequence[Migration]:
     """
     try:
         async with connection.transaction():
-            await connection.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
+            await connection.execute("SELECT set_config('lock_timeout', %s, true)", (TURN_TIMEOUT,))
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            await connection.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
             # Looked at again under the lock: another process may have been here since.
             lacking = await pending_migrations(connection, store=store)
             for migration in lacking:
@@ -106,6 +109,40 @@ async def migrate(connection: Connection, *, store: str) -> Sequence[Migration]:
     except psycopg.Error as error:
         raise StoreUnavailable(f"{store} cannot be migrated now: {_said(error)}") from error
     return lacking
+
+
+_SCRIPT: Final = """\
+-- {title}
+BEGIN;
+SET LOCAL lock_timeout = '{turn}';
+SELECT pg_advisory_xact_lock({lock});
+SET LOCAL lock_timeout = '{timeout}';
+
+{sql}
+
+INSERT INTO holdfast.migration (number, name, checksum) VALUES ({number}, '{name}', '{checksum}');
+COMMIT;
+"""
+
+
+def migration_script(*, first: int = 1) -> str:
+    """Return what `migrate` does from migration *first* on, as SQL for psql: each migration a transaction.
+
+    One that fails, because it is applied already or a lock is not to be had, leaves nothing and is tried again.
+    """
+    return "\n".join(
+        _SCRIPT.format(
+            title=f"{migration.number:04}_{migration.name}",
+            turn=TURN_TIMEOUT,
+            lock=MIGRATION_LOCK,
+            timeout=LOCK_TIMEOUT,
+            sql=migration.sql.strip(),
+            number=migration.number,
+            name=migration.name,
+            checksum=migration.checksum,
+        )
+        for migration in all_migrations()[first - 1 :]
+    )
 
 
 _SETTINGS: Final = """

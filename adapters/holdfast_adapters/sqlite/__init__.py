@@ -2,7 +2,14 @@
 
 from holdfast_adapters.sqlite.facts import StoreFacts
 from holdfast_adapters.sqlite.persistence import SqlitePersistence
-from holdfast_adapters.sqlite.schema import Migration, all_migrations, current_version, migrate, pending_migrations
+from holdfast_adapters.sqlite.schema import (
+    Migration,
+    all_migrations,
+    current_version,
+    migrate,
+    migration_script,
+    pending_migrations,
+)
 
 __all__ = [
     "Migration",
@@ -11,5 +18,6 @@ __all__ = [
     "all_migrations",
     "current_version",
     "migrate",
+    "migration_script",
     "pending_migrations",
 ]

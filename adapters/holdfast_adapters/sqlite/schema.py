@@ -153,6 +153,34 @@ def apply_pending(connection: sqlite3.Connection, path: Path, *, now: int) -> No
         raise
 
 
+_SCRIPT: Final = """\
+-- {title}
+BEGIN IMMEDIATE;
+
+{sql}
+
+INSERT INTO migration (number, name, checksum, applied_at)
+VALUES ({number}, '{name}', '{checksum}', CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER));
+PRAGMA application_id = {application};
+COMMIT;
+"""
+
+
+def migration_script(*, first: int = 1) -> str:
+    """Return what `migrate` does from migration *first* on, as SQL for ``sqlite3 -bail``: each one a transaction."""
+    return "\n".join(
+        _SCRIPT.format(
+            title=f"{migration.number:04}_{migration.name}",
+            sql=migration.sql.strip(),
+            number=migration.number,
+            name=migration.name,
+            checksum=migration.checksum,
+            application=APPLICATION_ID,
+        )
+        for migration in all_migrations()[first - 1 :]
+    )
+
+
 _RECORD: Final = "INSERT INTO migration (number, name, checksum, applied_at) VALUES (?, ?, ?, ?)"
 _APPLIED: Final = "SELECT number, name, checksum FROM migration ORDER BY number"
 _TABLES: Final = "SELECT count(*) FROM sqlite_schema"

@@ -56,10 +56,12 @@ MENU: Final[tuple[Entry, ...]] = (
     Entry(
         "db",
         "",
-        "Look after the store's schema.",
+        "Look after the store: its schema, and what is over.",
         (
             Entry("migrate", "db_migrate:migrate", "Create the store or bring its schema up to date."),
             Entry("status", "db_status:status", "Show which migrations are applied."),
+            Entry("sql", "db_sql:sql", "Print the migrations as SQL, for review."),
+            Entry("prune", "db_prune:prune", "Remove runs that ended long ago."),
         ),
     ),
     Entry("doctor", "doctor:doctor", "Check the store and everything in it."),

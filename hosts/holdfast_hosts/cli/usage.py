@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from holdfast_hosts.cli.exits import Exit
 from holdfast_hosts.cli.menu import MENU
@@ -49,6 +50,20 @@ def usage_problem(error: BaseException) -> Problem | None:
 def misused(what: str, *, fix: str = "", why: str = "") -> Told:
     """Return the error that ends a command because it was not used as it is meant."""
     return Told(Problem(code="E2001", what=what, why=(why,) if why else (), fix=(fix,) if fix else (), exit=Exit.USAGE))
+
+
+def given_span(text: str, *, option: str) -> timedelta:
+    """Return the duration that was given with an option.
+
+    Raises:
+        Told: If it is none.
+    """
+    from holdfast.entities.retry import span
+
+    try:
+        return span(text)
+    except (ValueError, OverflowError) as error:
+        raise misused(f"{option} cannot be read: {error}") from None
 
 
 def _refused(what: str, *, path: str, why: str = "", near: tuple[str, ...] = ()) -> Told:

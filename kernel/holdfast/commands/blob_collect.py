@@ -9,9 +9,10 @@ from typing import ClassVar, Final
 import attrs
 
 from holdfast.command import Command, Ports
-from holdfast.errors import InvalidInput
-from holdfast.naming import check_number
+from holdfast.naming import check_blob_key, check_duration, check_number
 
+#: The most blobs of one batch.
+MAX_BATCH: Final = 10_000
 #: A run id as every `Ids` makes them, a UUIDv7: it begins with the milliseconds since 1970 at which it was made.
 _RUN_ID: Final = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,9 +51,10 @@ class BlobCollect(Command[BlobCollectResult]):
 
 async def handle(command: BlobCollect, ports: Ports) -> BlobCollectResult:
     """List first and ask for the runs then, so that a run which comes to be meanwhile is seen."""
-    check_number("limit", command.limit, least=1)
-    if command.grace < timedelta():
-        raise InvalidInput("grace", ["it should not be negative"])
+    check_number("limit", command.limit, least=1, most=MAX_BATCH)
+    check_duration("grace", command.grace)
+    if command.after is not None:
+        check_blob_key(command.after)
     keys = await ports.blob_store.list("", limit=command.limit, after=command.after)
     latest = ports.clock.now() - command.grace
     owners = {owner: made for owner in dict.fromkeys(key.partition("/")[0] for key in keys) if (made := _made(owner))}

@@ -9,11 +9,12 @@ from typing import ClassVar, Final
 import attrs
 
 from holdfast.command import Command, Ports
-from holdfast.errors import InvalidInput
-from holdfast.naming import check_number
+from holdfast.naming import check_duration, check_number, check_text
 from holdfast.ports.blob_store import BlobStore
 from holdfast.ports.retention import Place, Terms
 
+#: The most runs of one batch, which is one transaction.
+MAX_BATCH: Final = 10_000
 #: Blobs of a run that are listed at once.
 PAGE: Final = 1_000
 _MONTH: Final = timedelta(days=30)
@@ -60,10 +61,12 @@ class RunPrune(Command[RunPruneResult]):
 
 async def handle(command: RunPrune, ports: Ports) -> RunPruneResult:
     """Remove the rows of a batch in one transaction, and then its blobs."""
-    check_number("limit", command.limit, least=1)
-    for name in ("older_than", "keep_results", "keep_operations"):
-        if getattr(command, name) < timedelta():
-            raise InvalidInput(name, ["it should not be negative"])
+    check_number("limit", command.limit, least=1, most=MAX_BATCH)
+    check_duration("older_than", command.older_than)
+    check_duration("keep_results", command.keep_results)
+    check_duration("keep_operations", command.keep_operations)
+    if command.after is not None:
+        check_text("after", command.after.run_id)
     terms = Terms(runs=command.older_than, results=command.keep_results, operations=command.keep_operations)
     pruned = await ports.persistence.prune(terms, limit=command.limit, after=command.after, trial=command.trial)
     blobs = operations = 0

@@ -10,6 +10,7 @@ from holdfast_hosts.cli.opening import existing, lasting
 from holdfast_hosts.cli.options import Common
 from holdfast_hosts.cli.output import answer, note, show
 from holdfast_hosts.cli.spelling import counted
+from holdfast_hosts.cli.usage import misused
 from holdfast_hosts.store_url import StoreUrl
 
 
@@ -40,6 +41,10 @@ class Schema(Protocol):
 
     async def migrate(self) -> Sequence[Migration]:
         """Apply what is lacking and return it."""
+        ...
+
+    def script(self, *, first: int) -> str:
+        """Return the migrations from *first* on as SQL."""
         ...
 
 
@@ -91,6 +96,28 @@ async def status(common: Common) -> int:
     if version < len(known):
         note(f"  → {common.command('db', 'migrate')}")
         return Exit.SETTINGS
+    return Exit.DONE
+
+
+async def sql(*, first: int, common: Common) -> int:
+    """Print the migrations from *first* on as SQL; the store itself is not looked at.
+
+    Raises:
+        Told: If stores of this kind have no schema, or no such migration.
+        UnusableStore: If it is no store URL.
+    """
+    url = lasting(common.store)
+    schema = _schema(url)
+    known = schema.known()
+    if not 1 <= first <= len(known):
+        raise misused(
+            f"There is no migration {first}.", fix=f"Give a number from 1 to {len(known)}, or leave --from out."
+        )
+    script = schema.script(first=first)
+    if common.json:
+        answer({"store": str(url), "migrations": [_name(one) for one in known[first - 1 :]], "sql": script})
+    else:
+        show(script.rstrip("\n"))
     return Exit.DONE
 
 

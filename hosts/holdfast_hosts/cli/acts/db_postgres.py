@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from holdfast_adapters.postgres import Migration, all_migrations, database_version, migrate_database
+from holdfast_adapters.postgres import Migration, all_migrations, database_version, migrate_database, migration_script
 
 
 class PostgresSchema:
@@ -24,3 +24,7 @@ class PostgresSchema:
     async def migrate(self) -> Sequence[Migration]:
         """Apply what is lacking and return it."""
         return await migrate_database(self._address)
+
+    def script(self, *, first: int) -> str:
+        """Return the migrations from *first* on as SQL."""
+        return migration_script(first=first)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from holdfast_adapters.sqlite import Migration, all_migrations, current_version, migrate
+from holdfast_adapters.sqlite import Migration, all_migrations, current_version, migrate, migration_script
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,3 +30,7 @@ class SqliteSchema:
     async def migrate(self) -> Sequence[Migration]:
         """Apply what is lacking and return it."""
         return migrate(self._path, now=(datetime.now(UTC) - _EPOCH) // _MICROSECOND)
+
+    def script(self, *, first: int) -> str:
+        """Return the migrations from *first* on as SQL."""
+        return migration_script(first=first)

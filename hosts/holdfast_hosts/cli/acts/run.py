@@ -13,7 +13,6 @@ import attrs
 from holdfast.codec import from_json
 from holdfast.commands.run_create import RunCreate
 from holdfast.entities.definition import Definition
-from holdfast.entities.retry import span
 from holdfast.entities.run import RunStatus
 from holdfast.errors import InvalidInput
 from holdfast.ports.definitions import Definitions
@@ -30,7 +29,7 @@ from holdfast_hosts.cli.reading import read_json
 from holdfast_hosts.cli.shapes import run_shape
 from holdfast_hosts.cli.spelling import clean
 from holdfast_hosts.cli.telling import exit_of_run
-from holdfast_hosts.cli.usage import misused
+from holdfast_hosts.cli.usage import given_span, misused
 from holdfast_hosts.store_url import StoreKind, StoreUrl
 from holdfast_hosts.waiting import RunEnded, RunGoesOn, run_and_wait
 from holdfast_hosts.wiring import open_kernel
@@ -166,7 +165,7 @@ def _start(order: RunOptions, *, utc: bool) -> datetime | None:
     if order.start_in is not None:
         if order.start_at is not None:
             raise misused("--start-at and --start-in both say when the run begins.", fix="Leave one out.")
-        return datetime.now(UTC) + _span(order.start_in, option="--start-in")
+        return datetime.now(UTC) + given_span(order.start_in, option="--start-in")
     if order.start_at is None:
         return None
     try:
@@ -185,11 +184,4 @@ def _timeout(order: RunOptions) -> timedelta | None:
         return None
     if not order.wait:
         raise misused("--timeout says how long to wait, and nothing is waited for.", fix="Add --wait.")
-    return _span(order.timeout, option="--timeout")
-
-
-def _span(given: str, *, option: str) -> timedelta:
-    try:
-        return span(given)
-    except (ValueError, OverflowError) as error:
-        raise misused(f"{option} cannot be read: {error}") from None
+    return given_span(order.timeout, option="--timeout")
