@@ -10,12 +10,22 @@ import attrs
 
 #: The most jobs that one worker process may execute at once.
 MAX_CONCURRENCY: Final = 10_000
+#: What is due later than this is not announced, because every worker has looked by then.
+MAX_REST: Final = timedelta(seconds=60)
 
 
 def _at_least(minimum: timedelta) -> Any:
     def check(_: object, attribute: attrs.Attribute[timedelta], value: timedelta) -> None:
         if value < minimum:
             raise ValueError(f"{attribute.name} is {value}; it is at least {minimum}")
+
+    return check
+
+
+def _at_most(maximum: timedelta) -> Any:
+    def check(_: object, attribute: attrs.Attribute[timedelta], value: timedelta) -> None:
+        if value > maximum:
+            raise ValueError(f"{attribute.name} is {value}; it is at most {maximum}")
 
     return check
 
@@ -64,8 +74,11 @@ class WorkerSettings:
     #: How often expired leases are taken back and timers are looked at; one tenth more or less, so that workers that
     #: began together do not stay together.
     reap_interval: timedelta = attrs.field(default=timedelta(seconds=5), validator=_POSITIVE)
+    #: How often a worker to which everything is announced looks all the same, in case an announcement was lost; up to
+    #: a minute, and no longer than a lease lasts.
+    rest_interval: timedelta = attrs.field(default=timedelta(seconds=20), validator=[_POSITIVE, _at_most(MAX_REST)])
     #: How often a worker makes itself known to `holdfast doctor`, and looks for runs of versions that it lacks.
-    notice_interval: timedelta = attrs.field(default=timedelta(seconds=30), validator=_POSITIVE)
+    notice_interval: timedelta = attrs.field(default=timedelta(seconds=60), validator=_POSITIVE)
     #: Expired leases, and as many timers, that one pass acts on; a full pass is followed by another at once.
     sweep_batch: int = attrs.field(default=100, validator=_between(1, 10_000))
     #: Events that one flush delivers to each sink; a full flush is followed by another at once.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -18,6 +19,8 @@ _FORMS: Final = (
 )
 #: Behind the scheme of a file: two slashes, no host, one slash; what follows is the path.
 _FILE: Final = "///"
+#: Words of a Postgres URL that are ours and not for libpq.
+_OWN_WORDS: Final = frozenset({"notify", "listen"})
 #: A password in an address, between the user and the host or among the options.
 _PASSWORD: Final = re.compile(r"(?<=[/:]/)([^/?#@:]*):[^/?#@]*@|(?<=[?&])(password|sslpassword)=[^&]*")
 
@@ -39,6 +42,10 @@ class StoreUrl:
     path: Path | None = None
     #: The address of a Postgres database, as libpq takes it; it may hold a password.
     address: str | None = attrs.field(default=None, repr=False)
+    #: Whether processes tell each other of what is due (``notify=off`` in the URL turns it off).
+    notify: bool = True
+    #: Where the connection goes on which they hear it, if not to the address (``listen=host:port`` in the URL).
+    listen_at: str | None = attrs.field(default=None, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> StoreUrl:
@@ -83,7 +90,36 @@ def _postgres(rest: str) -> StoreUrl:
     # What is wrong is told without the text: it may hold a password.
     if not rest.startswith("//") or "\0" in rest:
         raise UnusableStore("postgresql:…", why="It names no database.", fix=_FORMS)
-    return StoreUrl(kind=StoreKind.POSTGRES, address=f"postgresql:{rest}")
+    place, _, query = rest.partition("?")
+    words = [word.partition("=") for word in query.split("&") if word]
+    own = {name: value for name, _, value in words if name in _OWN_WORDS}
+    theirs = [(name, value) for name, _, value in words if name not in _OWN_WORDS]
+    switch, server = own.get("notify", "on"), own.get("listen")
+    if switch not in {"on", "off"}:
+        raise UnusableStore(
+            "postgresql:…", why="notify is neither on nor off.", fix="Write notify=off, or leave it out."
+        )
+    if server is not None and (not server or "/" in server or "@" in server):
+        raise UnusableStore("postgresql:…", why="listen names no server.", fix="Write listen=host or listen=host:port.")
+    return StoreUrl(
+        kind=StoreKind.POSTGRES,
+        address=_address(place, theirs),
+        notify=switch == "on",
+        listen_at=None if server is None else _elsewhere(server, place, theirs),
+    )
+
+
+def _address(place: str, words: Sequence[tuple[str, str]]) -> str:
+    query = "&".join(f"{name}={value}" for name, value in words)
+    return f"postgresql:{place}?{query}" if query else f"postgresql:{place}"
+
+
+def _elsewhere(server: str, place: str, words: Sequence[tuple[str, str]]) -> str:
+    """Return the address of the same database by way of another server."""
+    netloc, slash, database = place.removeprefix("//").partition("/")
+    user, at, _ = netloc.rpartition("@")
+    rest = [(name, value) for name, value in words if name not in {"host", "hostaddr", "port"}]
+    return _address(f"//{user}{at}{server}{slash}{database}", rest)
 
 
 def _sqlite(text: str, rest: str) -> StoreUrl:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from holdfast.change import ZERO
 from holdfast.command import Settings
 from holdfast.errors import UnusableStore
 from holdfast.kernel import Kernel
@@ -21,9 +22,9 @@ from holdfast.ports.ids import Ids
 from holdfast.ports.job_transport import JobTransport
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.scheduler import Scheduler
-from holdfast_adapters.schedulers import HeapScheduler
+from holdfast_adapters.schedulers import HeapScheduler, TellingScheduler
 from holdfast_adapters.system import SystemClock, SystemIds
-from holdfast_adapters.transports import DatabaseTransport
+from holdfast_adapters.transports import DatabaseTransport, TellingTransport
 from holdfast_hosts.blocking import LoopBridge
 from holdfast_hosts.executors import HostExecutor
 from holdfast_hosts.presence import Presence
@@ -45,6 +46,38 @@ class WakingScheduler(Scheduler, Protocol):
     def pop_due(self) -> bool:
         """Forget what is due by now and return whether anything was."""
         ...
+
+
+class Listening(Protocol):
+    """Hears what other processes announce, for as long as somebody here wants to know."""
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether all that is announced now is heard, so that looking for work can be rare."""
+        ...
+
+    def start(self) -> None:
+        """Listen until `stop` was called as often as this."""
+        ...
+
+    async def stop(self) -> None:
+        """Listen no more when nobody else does."""
+        ...
+
+
+class NoListening:
+    """Hears nothing: other processes announce nothing in this store."""
+
+    @property
+    def is_healthy(self) -> bool:
+        """Always False, so that work is looked for."""
+        return False
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    async def stop(self) -> None:
+        """Do nothing."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -69,6 +102,7 @@ class Opened:
     clock: Clock
     ids: Ids
     presence: Presence = attrs.field(factory=Presence)
+    listening: Listening = attrs.field(factory=NoListening)
 
 
 @asynccontextmanager
@@ -98,13 +132,14 @@ async def open_kernel(
     if isinstance(store, str):
         store = StoreUrl.parse(store)
     clock, ids = SystemClock(), SystemIds()
-    persistence, make_blob_store = _store(store, clock=clock)
-    transport, scheduler = DatabaseTransport(persistence), HeapScheduler(clock)
+    parts = _store(store, clock=clock, ids=ids)
+    persistence, transport, scheduler = parts.persistence, parts.transport, parts.scheduler
     executor, bridge = HostExecutor(threads=concurrency), LoopBridge()
     await persistence.open()
     try:
         # After the store, so that nothing is made beside a file that turns out to be somebody else's.
-        blob_store = make_blob_store()
+        blob_store = parts.make_blob_store()
+        parts.begin()
         kernel = Kernel(
             persistence=persistence,
             blob_store=blob_store,
@@ -128,10 +163,12 @@ async def open_kernel(
             scheduler=scheduler,
             clock=clock,
             ids=ids,
+            listening=parts.listening,
         )
     finally:
         bridge.close()
         executor.close()
+        await parts.end()
         await persistence.close()
 
 
@@ -140,14 +177,29 @@ def blob_directory(database: Path) -> Path:
     return database.with_name(f"{database.name}.blobs")
 
 
-#: A store that was not opened yet, and what makes the place for its large payloads once it is.
-_Unopened = tuple[Persistence, Callable[[], BlobStore]]
+async def _nothing() -> None:
+    return
 
 
-def _store(store: StoreUrl | Store, *, clock: Clock) -> _Unopened:
+@attrs.frozen(kw_only=True, eq=False)
+class _Parts:
+    """What depends on the kind of store; none of it is open yet."""
+
+    persistence: Persistence
+    #: Makes the place for large payloads once the store is open.
+    make_blob_store: Callable[[], BlobStore]
+    transport: JobTransport
+    scheduler: WakingScheduler
+    listening: Listening = attrs.field(factory=NoListening)
+    #: Called when the store is open, and before it is closed.
+    begin: Callable[[], None] = lambda: None
+    end: Callable[[], Awaitable[None]] = _nothing
+
+
+def _store(store: StoreUrl | Store, *, clock: Clock, ids: Ids) -> _Parts:
     if isinstance(store, Store):
         given = store.blob_store
-        return store.persistence, lambda: given
+        return _alone(store.persistence, lambda: given, clock=clock)
     # Each technology is imported only when its store is asked for.
     match store.kind:
         case StoreKind.MEMORY:
@@ -155,17 +207,27 @@ def _store(store: StoreUrl | Store, *, clock: Clock) -> _Unopened:
         case StoreKind.SQLITE:
             return _sqlite(store, clock=clock)
         case StoreKind.POSTGRES:
-            return _postgres(store)
+            return _postgres(store, clock=clock, ids=ids)
 
 
-def _memory(clock: Clock) -> _Unopened:
+def _alone(persistence: Persistence, make_blob_store: Callable[[], BlobStore], *, clock: Clock) -> _Parts:
+    """Return the parts of a host that hears nothing of other processes."""
+    return _Parts(
+        persistence=persistence,
+        make_blob_store=make_blob_store,
+        transport=DatabaseTransport(persistence),
+        scheduler=HeapScheduler(clock),
+    )
+
+
+def _memory(clock: Clock) -> _Parts:
     from holdfast_adapters.blobs import MemoryBlobStore
     from holdfast_adapters.memory import MemoryPersistence
 
-    return MemoryPersistence(clock=clock), MemoryBlobStore
+    return _alone(MemoryPersistence(clock=clock), MemoryBlobStore, clock=clock)
 
 
-def _sqlite(url: StoreUrl, *, clock: Clock) -> _Unopened:
+def _sqlite(url: StoreUrl, *, clock: Clock) -> _Parts:
     from holdfast_adapters.blobs import LocalBlobStore
 
     assert url.path is not None, "a SQLite store is a file"
@@ -178,10 +240,10 @@ def _sqlite(url: StoreUrl, *, clock: Clock) -> _Unopened:
             str(url), why="This Python was built without SQLite.", fix="Install a Python that has the module sqlite3."
         ) from error
     directory = blob_directory(url.path)
-    return SqlitePersistence(url.path, clock=clock), lambda: LocalBlobStore(directory)
+    return _alone(SqlitePersistence(url.path, clock=clock), lambda: LocalBlobStore(directory), clock=clock)
 
 
-def _postgres(url: StoreUrl) -> _Unopened:
+def _postgres(url: StoreUrl, *, clock: Clock, ids: Ids) -> _Parts:
     assert url.address is not None, "a Postgres store has an address"
     try:
         from holdfast_adapters.postgres import PostgresPersistence
@@ -192,4 +254,30 @@ def _postgres(url: StoreUrl) -> _Unopened:
             str(url), why="This Python has no psycopg.", fix='Install it: pip install "holdfast[postgres]"'
         ) from error
     persistence = PostgresPersistence(url.address)
-    return persistence, lambda: persistence.blob_store
+    if not url.notify:
+        return _alone(persistence, lambda: persistence.blob_store, clock=clock)
+    notices = persistence.make_notices(ids=ids, listen_at=url.listen_at)
+    transport = TellingTransport(persistence, tell=notices.tell)
+    scheduler = TellingScheduler(clock, tell=notices.tell)
+
+    def hear(payload: str) -> None:
+        notice = notices.hear(payload)
+        if notice is not None:
+            transport.hear(notice.queues)
+            if notice.anything is not None:
+                scheduler.wake_in(notice.anything, local=True)
+
+    def look() -> None:
+        # What was announced while nothing was heard is found by one look, and so is the way back to polling.
+        scheduler.wake_in(ZERO, local=True)
+
+    notices.listener.attach(on_notice=hear, on_change=look)
+    return _Parts(
+        persistence=persistence,
+        make_blob_store=lambda: persistence.blob_store,
+        transport=transport,
+        scheduler=scheduler,
+        listening=notices.listener,
+        begin=notices.open,
+        end=notices.close,
+    )

@@ -180,7 +180,8 @@ async def announce(change: Change, committed: Committed, ports: Ports) -> None:
         for job in step.jobs:
             if job.grant is None:
                 hints.append(JobHint(key=job.key, queue=job.queue, delay=job.delay))
-                ports.scheduler.wake_in(job.delay)
+                # Those of other processes are told by the transport, which knows whom the queue concerns.
+                ports.scheduler.wake_in(job.delay, local=True)
         for timer in step.timers:
             ports.scheduler.wake_in(timer.delay)
     if isinstance(change.settle, (Requeue, Suspend)):
@@ -192,7 +193,10 @@ async def announce(change: Change, committed: Committed, ports: Ports) -> None:
     if move is not None and move.status in _LETS_GO and not change.step.jobs:
         # What was held back may be due.
         ports.scheduler.wake_in(ZERO)
-    if change.create is not None or ports.event_sinks:
+    if change.create is not None:
         ports.scheduler.wake_in(ZERO)
+    elif ports.event_sinks:
+        # The events are delivered from here.
+        ports.scheduler.wake_in(ZERO, local=True)
     if hints:
         await ports.job_transport.enqueue(hints)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from holdfast.ports.clock import Clock
+from holdfast.ports.ids import Ids
 from holdfast_adapters.postgres.access import Access, AccessSettings
 from holdfast_adapters.postgres.blobs import PostgresBlobStore
 from holdfast_adapters.postgres.journal import PostgresJournal
@@ -34,7 +35,6 @@ class PostgresPersistence(
         migrate: Whether opening brings an older schema up to date instead of refusing it.
         connections: How many connections an event loop has at most, beside the one that commits.
         patience: How many seconds an answer of the server is waited for, and a free connection.
-        listen_at: Where the connection goes on which notices of other processes are heard, if not to *url*.
     """
 
     def __init__(
@@ -45,23 +45,33 @@ class PostgresPersistence(
         migrate: bool = True,
         connections: int = CONNECTIONS,
         patience: float = PATIENCE_SECONDS,
-        listen_at: str | None = None,
     ) -> None:
         access = Access(
             AccessSettings(url=url, clock=clock, migrate=migrate, connections=connections, patience=patience)
         )
         self._access = access
+        self._url = url
         #: Where large payloads go, unless the host names another place.
         self.blob_store = PostgresBlobStore(access)
-        #: Hints to other processes and from them, for a host that wants them.
-        self.notices = Notices(access, listen_at=listen_at or url)
+
+    def make_notices(self, *, ids: Ids, listen_at: str | None = None) -> Notices:
+        """Return the hints to other processes and from them, for a host that wants them while the store is open.
+
+        Args:
+            ids: Where chance comes from.
+            listen_at: Where the connection goes on which they are heard, if not to the store's own address.
+        """
+        return Notices(self._access, ids=ids, listen_at=listen_at or self._url)
+
+    @property
+    def access(self) -> Access:
+        """The way to the database, for what else is made of it."""
+        return self._access
 
     async def open(self) -> None:
         """Reach the database and bring its schema up to date."""
         await self._access.open()
-        self.notices.open()
 
     async def close(self) -> None:
         """Answer what is under way and close the connections."""
-        await self.notices.close()
         await self._access.close()

@@ -60,7 +60,7 @@ class HeapScheduler:
 
         return unsubscribe
 
-    def wake_in(self, delay: timedelta) -> None:
+    def wake_in(self, delay: timedelta, *, local: bool = False) -> None:
         """Note that something is due in *delay*; zero or less means now. Never blocks and never raises."""
         if self._note(delay):
             sleep = max(delay, timedelta())

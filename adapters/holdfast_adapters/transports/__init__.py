@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from holdfast_adapters.transports.database import DatabaseTransport
 from holdfast_adapters.transports.memory import MemoryTransport
+from holdfast_adapters.transports.telling import TellingTransport
 
-__all__ = ["DatabaseTransport", "MemoryTransport"]
+__all__ = ["DatabaseTransport", "MemoryTransport", "TellingTransport"]

@@ -22,9 +22,11 @@ class DatabaseTransport:
         self._persistence = persistence
         self._sleepers = Sleepers()
 
-    def subscribe(self, callback: Callable[[timedelta], None]) -> Callable[[], None]:
+    def subscribe(
+        self, callback: Callable[[timedelta], None], *, queues: frozenset[str] | None = None
+    ) -> Callable[[], None]:
         """Call *callback* with the delay of what is hinted at; return the function that ends it."""
-        return self._sleepers.add(callback)
+        return self._sleepers.add(callback, queues=queues)
 
     async def enqueue(self, hints: Sequence[JobHint]) -> None:
         """Wake the hosts of this process."""

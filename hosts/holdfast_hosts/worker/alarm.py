@@ -16,6 +16,7 @@ class Alarm:
 
     Args:
         opened: Where the hints come from.
+        queues: Hints for jobs of other queues do not count.
         on_job: Called when a job is ready.
         on_news: Called when something was committed that may concern the worker: a new run, events to deliver.
         on_due: Called when an instant has come: of a retry, a poll, a timer, the end of a lease.
@@ -25,12 +26,14 @@ class Alarm:
         self,
         opened: Opened,
         *,
+        queues: frozenset[str],
         on_job: Callable[[], None],
         on_news: Callable[[], None],
         on_due: Callable[[], None],
     ) -> None:
         self._scheduler = opened.scheduler
         self._transport = opened.transport
+        self._queues = queues
         self._on_job, self._on_news, self._on_due = on_job, on_news, on_due
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -40,7 +43,10 @@ class Alarm:
 
     def start(self) -> None:
         """Begin to listen; what became due before counts too."""
-        self._ends = [self._transport.subscribe(self._hinted), self._scheduler.subscribe(self._noted)]
+        self._ends = [
+            self._transport.subscribe(self._hinted, queues=self._queues),
+            self._scheduler.subscribe(self._noted),
+        ]
         self._arm()
 
     def stop(self) -> None:
@@ -53,9 +59,11 @@ class Alarm:
             self._handle = None
 
     def _hinted(self, delay: timedelta) -> None:
-        # The scheduler is told of delayed jobs as well, and it keeps the time.
         if delay <= ZERO:
             self._in_loop(self._on_job)
+        else:
+            # The scheduler keeps the time; it knows of this process's own jobs already.
+            self._scheduler.wake_in(delay, local=True)
 
     def _noted(self, delay: timedelta) -> None:
         if delay > ZERO:

@@ -29,7 +29,14 @@ class Crew:
         self._feeder = Feeder(self.shift)
         self._upkeep = Upkeep(self.shift)
         self._notice = Notice(self.shift)
-        self._alarm = Alarm(opened, on_job=self._feeder.wake, on_news=self._tell_news, on_due=self._upkeep.on_due)
+        self._listening = opened.listening
+        self._alarm = Alarm(
+            opened,
+            queues=settings.queues,
+            on_job=self._feeder.wake,
+            on_news=self._tell_news,
+            on_due=self._upkeep.on_due,
+        )
         self._slots = [
             Slot(self.shift, self._heartbeat.pulse(), free=self._feeder.free, find_other=self._feeder.find_other)
             for _ in range(settings.concurrency)
@@ -53,12 +60,14 @@ class Crew:
         ]
         self._working.append(asyncio.create_task(self._feeder.run()))
         self._alarm.start()
+        self._listening.start()
         self._presence.enter(self)
 
     async def end(self) -> None:
         """Take on nothing more, let attempts finish as far as there is time, and hand back the rest."""
         self._presence.leave(self)
         self._alarm.stop()
+        await self._listening.stop()
         self.shift.draining.set()
         self._feeder.wake()
         self._upkeep.stop()

@@ -12,7 +12,7 @@ import structlog
 from holdfast.commands.run_claim_pending import RunClaimPending
 from holdfast.entities.stage import Lease
 from holdfast.ports.work import LeaseRequest
-from holdfast_hosts.worker.shift import GAP, Shift
+from holdfast_hosts.worker.shift import FLOOR, GAP, Shift
 from holdfast_hosts.worker.slot import Slot
 
 log = structlog.stdlib.get_logger("holdfast.worker")
@@ -68,7 +68,7 @@ class Feeder:
                 slot.dismiss()
 
     async def _feed(self) -> None:
-        draining, longest = self._shift.draining, self._shift.settings.poll_max.total_seconds()
+        draining = self._shift.draining
         pause, failures = self._poll_min, 0
         while not draining.is_set():
             if not self._free:
@@ -89,8 +89,33 @@ class Feeder:
                 # A store that never makes anybody wait must not keep the slots from beginning.
                 await asyncio.sleep(0)
                 continue
+            rest = None if found else await self._rest()
+            if rest is not None:
+                await self._wait(rest)
+                pause = self._poll_min
+                continue
             was_woken = await self._wait(self._poll_min if found else pause)
-            pause = self._poll_min if was_woken or found else min(pause * 2, longest)
+            pause = self._poll_min if was_woken or found else min(pause * 2, self._longest())
+
+    def _longest(self) -> float:
+        """Return the longest pause between two looks; what is announced does not wait for them."""
+        settings = self._shift.settings
+        longest = settings.reap_interval if self._shift.opened.listening.is_healthy else settings.poll_max
+        return max(longest, settings.poll_max).total_seconds()
+
+    async def _rest(self) -> float | None:
+        """Return how long there is nothing to look for, after a look that found nothing; None if that is unknown.
+
+        It is known when everything is announced here and nothing is due: then a wake-up comes for whatever there will
+        be to do, at the latest from upkeep. A job that is due all the same may be locked by somebody who is about to
+        take it, or be kept back by the limits of its queue, and nothing announces when that ends.
+        """
+        if not self._shift.opened.listening.is_healthy:
+            return None
+        ahead = await self._shift.ahead()
+        if ahead is None or ahead > self._shift.settings.reap_interval:
+            return FLOOR.total_seconds()
+        return ahead.total_seconds() or None
 
     async def _wait_for_slot(self) -> None:
         self._is_starved = True

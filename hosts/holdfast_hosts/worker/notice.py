@@ -6,7 +6,7 @@ import asyncio
 import os
 import platform
 
-from holdfast_hosts.roster import Card, CardHolder, list_cards
+from holdfast_hosts.roster import LINGERS, Card, CardHolder, list_cards
 from holdfast_hosts.worker.shift import Shift, log, wait_at_most
 
 
@@ -16,6 +16,8 @@ class Notice:
     def __init__(self, shift: Shift) -> None:
         self._shift = shift
         self._holder = CardHolder(shift.opened.blob_store)
+        #: When the cards of others are tidied up next, which takes a look at each of them.
+        self._tidy_at = shift.opened.clock.now()
         self._warned: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
@@ -54,7 +56,9 @@ class Notice:
             until=now + shift.settings.notice_interval * 3,
         )
         await self._holder.show(card)
-        await list_cards(shift.opened.blob_store, now=now, tidy=True)
+        if now >= self._tidy_at:
+            self._tidy_at = now + LINGERS
+            await list_cards(shift.opened.blob_store, now=now, tidy=True)
 
     async def _look(self) -> None:
         known = self._shift.kernel.ports.definitions.known()

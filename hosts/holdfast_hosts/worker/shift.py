@@ -22,6 +22,8 @@ log = structlog.stdlib.get_logger("holdfast.worker")
 
 #: Shortest pause between two looks at the store that were asked for by something which may be no work at all.
 GAP: Final = timedelta(milliseconds=10)
+#: Who is woken for whatever there is to do looks all the same when that was so long ago.
+FLOOR: Final = timedelta(minutes=5)
 #: Exponents above this would overflow long after every cap has been reached.
 MAX_DOUBLINGS: Final = 30
 #: How often handing a job back is tried before it is left to the reaper.
@@ -88,6 +90,15 @@ class Shift:
         """Return how long to wait after so many *failures* in a row: doubling, capped, half of it by chance."""
         whole = self.settings.backoff_base * 2.0 ** min(failures - 1, MAX_DOUBLINGS)
         return min(whole, self.settings.backoff_cap) * (0.5 + self.opened.ids.fraction() / 2)
+
+    async def ahead(self) -> timedelta | None:
+        """Return how long it is until something is due, zero if that cannot be found out, None if nothing is."""
+        try:
+            return await self.opened.persistence.next_due()
+        except Exception as error:  # noqa: BLE001 - a forecast that fails costs a look
+            self.tally.errors += 1
+            log.warning("what is due next could not be found out", error=repr(error))
+            return ZERO
 
     async def pause(self, delay: timedelta) -> None:
         """Wait for *delay*, or until the worker is told to stop."""

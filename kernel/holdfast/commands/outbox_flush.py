@@ -57,7 +57,7 @@ async def handle(command: OutboxFlush, ports: Ports) -> OutboxFlushResult:
             failed += delivery.error is not None
             parked += delivery.parked and stands
             if delivery.delay:
-                ports.scheduler.wake_in(delivery.delay)
+                ports.scheduler.wake_in(delivery.delay, local=True)
     return OutboxFlushResult(published=published, failed=failed, parked=parked)
 
 

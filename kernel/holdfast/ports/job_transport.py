@@ -24,11 +24,13 @@ class JobHint:
 class JobTransport(Protocol):
     """Hands jobs to workers. Losing, repeating, delaying or reordering hints costs latency and nothing else."""
 
-    def subscribe(self, callback: Callable[[timedelta], None]) -> Callable[[], None]:
+    def subscribe(
+        self, callback: Callable[[timedelta], None], *, queues: frozenset[str] | None = None
+    ) -> Callable[[], None]:
         """Call *callback* for hints that reach this process, with how long it is until the first of them is due.
 
-        It may be called from any thread and must not block; an error that it raises disturbs nobody. Return the
-        function that ends the calls; calling that again is harmless.
+        With *queues*, only hints for jobs of these count. It may be called from any thread and must not block; an
+        error that it raises disturbs nobody. Return the function that ends the calls; calling that again is harmless.
         """
         ...
 

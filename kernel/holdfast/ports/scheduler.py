@@ -9,6 +9,10 @@ from typing import Protocol
 class Scheduler(Protocol):
     """Lets hosts sleep exactly as long as possible. A hint: losing it costs latency only."""
 
-    def wake_in(self, delay: timedelta) -> None:
-        """Note that something is due in *delay*; zero or less means now. Never blocks and never raises."""
+    def wake_in(self, delay: timedelta, *, local: bool = False) -> None:
+        """Note that something is due in *delay*; zero or less means now. Never blocks and never raises.
+
+        A scheduler that can tell hosts of other processes tells them too, unless it is *local*: they are told in
+        another way, or it is no business of theirs.
+        """
         ...
