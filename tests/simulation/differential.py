@@ -213,8 +213,8 @@ def _first_difference(one: Any, another: Any) -> tuple[str, object, object]:
         if isinstance(one, dict) and one.keys() == another.keys():
             for key, value in one.items():
                 if value != another[key]:
-                    where, *both = _first_difference(value, another[key])
-                    return (f".{key}{where}", *both)
+                    where, this, that = _first_difference(value, another[key])
+                    return f".{key}{where}", this, that
     return "", one, another
 
 
