@@ -51,7 +51,7 @@ class Pulse:
     table that grows and shrinks with every job.
     """
 
-    __slots__ = ("_clock", "_kernel", "current", "interrupted", "loop", "task")
+    __slots__ = ("_clock", "_executes", "_kernel", "current", "interrupted", "loop", "task")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -62,6 +62,8 @@ class Pulse:
         self.current: LiveAttempt | None = None
         #: Whether the task was cancelled because its attempt was lost, and for no other reason.
         self.interrupted = False
+        #: Whether the task is within an attempt, where it may be cancelled for the attempt's sake.
+        self._executes = False
 
     def attend(self, lease: Lease) -> Watch:
         """Take *lease* on and return the watch of its attempt; `JobExecute.attend` calls this."""
@@ -89,6 +91,7 @@ class Pulse:
             Rejected: If nobody here can execute the job; the kernel has handed it back.
             Unavailable: If a port cannot be reached; a lease that was handed in still stands.
         """
+        self._executes = True
         try:
             executed = await self._kernel.dispatch(command)
         except asyncio.CancelledError:
@@ -98,13 +101,18 @@ class Pulse:
         except Exception:
             self.recover()
             raise
+        finally:
+            self._executes = False
         # A body may have swallowed the interruption; what became of it is what the store said.
         self.recover()
         return executed
 
     def interrupt(self, live: LiveAttempt) -> None:
-        """Cancel the task if it still executes that attempt; called in the slot's own loop."""
-        if self.current is live and self.task is not None and not self.interrupted:
+        """Cancel the task if it still executes that attempt; called in the slot's own loop.
+
+        A host that hands the job back, or has not begun it yet, would take a cancellation for its own end.
+        """
+        if self.current is live and self._executes and self.task is not None and not self.interrupted:
             self.interrupted = True
             self.task.cancel()
 

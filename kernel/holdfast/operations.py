@@ -11,7 +11,7 @@ from holdfast.change import Change, Committed, Duplicate, Refusal
 from holdfast.codec import converter, digest, from_json, to_json
 from holdfast.command import Ports
 from holdfast.entities.operation import OPERATION_SCOPE, OperationRecord
-from holdfast.errors import CommitUnknown, IdempotencyMismatch, Rejected, SingletonTaken, StaleVersion
+from holdfast.errors import CommitUnknown, IdempotencyMismatch, Rejected, SingletonTaken, StaleVersion, Unavailable
 from holdfast.settling import announce, checked
 
 R = TypeVar("R")
@@ -149,5 +149,10 @@ async def _commit(change: Change, ports: Ports) -> Committed | Refusal:
             return (await ports.persistence.commit((change,)))[0]
         except CommitUnknown as error:
             unknown = error
+        except Unavailable as error:
+            if unknown is None:
+                raise
+            # Nothing stands of this try, and of the one before it nobody knows.
+            raise unknown from error
     assert unknown is not None, "only an unknown outcome makes the loop go round"
     raise unknown

@@ -56,6 +56,8 @@ async def despair(number: int) -> int:
     raise asyncio.CancelledError
 
 
+#: Longer than any test.
+LONG: Final = timedelta(hours=1)
 DESPAIR: Final[Flow[int, int]] = workflow("despair", input=int, version="1").pipe(despair)
 STUBBORN: Final[Flow[int, int]] = workflow("stubborn", input=int, version="1").pipe(stubborn)
 
@@ -166,6 +168,65 @@ async def lease_end(there: Opened, run_id: str) -> Any:
     (only,) = await there.persistence.list_stages(run_id)
     assert only.lease_until is not None
     return only.lease_until
+
+
+def test_job_is_handed_back_after_an_outage_at_no_attempts_cost() -> None:
+    """What could not be committed is handed back once the store is there again, though it was away for many tries."""
+    scene, (outage, store) = Scene(), flaky_store()
+
+    async def main() -> None:
+        async with opened(store, services={Scene: scene}, lease=LONG) as there, working(there) as worker:
+            run_id = await create(there, HOLD)
+            await scene.has_begun()
+            outage.fail()
+            before = outage.calls["commit"]
+            scene.go_on.set()
+            await until(lambda: outage.calls["commit"] > before + 8)
+            outage.heal()
+            assert await ended(there, run_id) == [RunStatus.COMPLETED]
+            assert worker.stats().released == 1
+
+    asyncio.run(main())
+
+
+class Stuck(Outage):
+    """A store that is away for extensions and for the first commit, and does not answer the second."""
+
+    def __init__(self, persistence: Persistence) -> None:
+        super().__init__(persistence)
+        self.answers = asyncio.Event()
+        self.is_asked = False
+
+    async def commit(self, *args: Any, **kwargs: Any) -> Any:
+        """Commit, fail, or wait."""
+        if self.down and not self.is_asked:
+            self.is_asked = True
+            raise self.error
+        if self.down:
+            await self.answers.wait()
+        return await self._persistence.commit(*args, **kwargs)
+
+
+def test_slot_outlives_a_lease_that_ends_while_it_is_handed_back() -> None:
+    """A slot that waits for the store to take a job back is not stopped when the job's lease ends meanwhile."""
+    scene = Scene()
+
+    async def main() -> None:
+        stuck = Stuck(cast("Persistence", MemoryPersistence(clock=SystemClock())))
+        store = Store(persistence=cast("Persistence", stuck), blob_store=MemoryBlobStore())
+        settings = quick(concurrency=1, reap_interval=LONG)
+        async with opened(store, services={Scene: scene}) as there, working(there, settings):
+            run_id = await create(there, HOLD)
+            await scene.has_begun()
+            stuck.fail("extend")
+            ends = await lease_end(there, run_id)
+            scene.go_on.set()
+            await until(lambda: stuck.is_asked and there.clock.now() > ends)
+            stuck.heal()
+            stuck.answers.set()
+            assert await ended(there, await create(there, ONE)) == [RunStatus.COMPLETED]
+
+    asyncio.run(main())
 
 
 class Hanging(Outage):

@@ -280,6 +280,29 @@ def test_store_that_is_away_does_not_hold_the_end() -> None:
     asyncio.run(main())
 
 
+def test_draining_worker_hands_back_when_the_store_is_there_again() -> None:
+    """A worker that drains while the store is away hands back what it could not commit as soon as the store is back."""
+    scene, (outage, store) = Scene(), flaky_store()
+
+    async def main() -> None:
+        async with opened(store, services={Scene: scene}, lease=LONG_LEASE) as there:
+            worker = Worker(there, settings=quick())
+            await worker.start()
+            run_id = await create(there, HOLD)
+            await scene.has_begun()
+            outage.fail()
+            before = outage.calls["commit"]
+            stopping = asyncio.create_task(worker.stop())
+            scene.go_on.set()
+            await until(lambda: outage.calls["commit"] > before + 8)
+            outage.heal()
+            await stopping
+            assert worker.stats().released == 1
+            assert await stages(there, run_id) == {"hold": (StageStatus.READY, 0)}
+
+    asyncio.run(main())
+
+
 def test_sixteen_jobs_are_handed_back_together() -> None:
     """All slots hand back what they hold when the worker is aborted, none is forgotten."""
     scene = Scene()

@@ -26,8 +26,6 @@ GAP: Final = timedelta(milliseconds=10)
 FLOOR: Final = timedelta(minutes=5)
 #: Exponents above this would overflow long after every cap has been reached.
 MAX_DOUBLINGS: Final = 30
-#: How often handing a job back is tried before it is left to the reaper.
-RELEASE_TRIES: Final = 3
 
 
 @attrs.frozen(kw_only=True)
@@ -105,18 +103,25 @@ class Shift:
         await wait_at_most(self.draining, delay)
 
     async def hand_back(self, lease: Lease, *, delay: timedelta = ZERO) -> None:
-        """Release *lease* if the store can be reached; if not, the job comes back when the lease has ended."""
-        for failures in range(1, RELEASE_TRIES + 1):
+        """Release *lease*, and try again for as long as it may last while the store cannot be reached.
+
+        A store that restarts is away for longer than a few tries take, and a job that is left until its lease ends has
+        lost that time, and an attempt too, although its worker was there all along.
+        """
+        monotonic = self.opened.clock.monotonic
+        end, failures = monotonic() + self.ttl.total_seconds(), 0
+        while True:
             try:
                 if await self.opened.transport.release(lease, delay=delay):
                     self.tally.released += 1
                 return
             except Unavailable as error:
+                failures += 1
                 self.tally.errors += 1
-                if failures == RELEASE_TRIES or self.aborted.is_set():
+                if self.aborted.is_set() or monotonic() >= end:
                     log.warning("a job could not be handed back", job=str(lease.key), error=repr(error))
                     return
-            await self.pause(self.backoff(failures))
+            await wait_at_most(self.aborted, self.backoff(failures))
 
 
 async def wait_at_most(event: asyncio.Event, delay: timedelta) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -107,9 +108,12 @@ class Slot:
 
     async def _hand_back_all(self) -> None:
         live, spare = self._pulse.current, self._spare
-        for lease in (None if live is None else live.lease, spare):
-            if lease is not None:
-                await self._shift.hand_back(lease)
+        held = [lease for lease in (None if live is None else live.lease, spare) if lease is not None]
+        # Whoever stopped the slot waits no longer than that, and nothing is to go on behind his back.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._shift.settings.release_timeout.total_seconds()):
+                for lease in held:
+                    await self._shift.hand_back(lease)
 
     async def _chain(self, first: JobExecute) -> None:
         """Execute a job and those that follow it in its run."""
@@ -138,7 +142,11 @@ class Slot:
 
     async def _execute(self, command: JobExecute) -> JobExecute | None:
         """Execute one job and return the command for the next one of its run, if that came along."""
-        shift = self._shift
+        shift, live = self._shift, self._pulse.current
+        if live is not None and live.watch.cancelled and live.lease is command.lease:
+            # The lease went while the slot was on its way here, such as in a loop that was blocked for long.
+            await self._stopped()
+            return None
         try:
             executed = await self._pulse.execute(command)
         except Exception as error:  # noqa: BLE001 - a slot outlives whatever goes wrong with one job
@@ -176,8 +184,11 @@ class Slot:
         log.warning("a job is handed back, because a port cannot be reached", **told, delay=delay.total_seconds())
         live = self._pulse.current
         if live is not None:
+            # What is over need not be kept alive: its lease may end while it is handed back.
+            self._spare = live.lease
+            self._pulse.drop()
             await shift.hand_back(live.lease, delay=delay)
-        self._pulse.drop()
+            self._spare = None
         await shift.pause(delay)
 
     async def _look_around(self, command: JobExecute) -> JobExecute | None:
@@ -194,9 +205,9 @@ class Slot:
         if other is None:
             await asyncio.sleep(0)
             return command
-        self._spare = other
-        await self._shift.hand_back(lease)
+        self._spare = lease
         self._pulse.attend(other)
+        await self._shift.hand_back(lease)
         self._spare = None
         return self._command(other)
 

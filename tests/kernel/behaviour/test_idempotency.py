@@ -14,7 +14,7 @@ from holdfast.commands.job_execute import JobExecute, JobExecuted
 from holdfast.creating import RunCreated
 from holdfast.decide.route import Keep
 from holdfast.entities.stage import StageKey
-from holdfast.errors import IdempotencyMismatch, InvalidInput, StoreUnavailable, Unavailable
+from holdfast.errors import CommitUnknown, IdempotencyMismatch, InvalidInput, StoreUnavailable, Unavailable
 from holdfast.ports.queries import RunFilter
 from holdfast.verdicts import JobOutcome
 from holdfast_testing.faults import Fault, FaultPlan, ProcessDied
@@ -144,6 +144,19 @@ def test_weak_10_key_and_effect_are_one_commit(
 
     assert runs(harness) == (record is not None)
     harness.clock.advance("1ms")
+    create(harness, key="k")
+    assert runs(harness) == 1
+
+
+def test_outcome_stays_unknown_when_the_store_goes_away_behind_the_commit(make_harness: MakeHarness) -> None:
+    """A commit that may stand is not told as one that does not, though the try after it met a store that was away."""
+    plan = FaultPlan({3: Fault.FAIL_AFTER, 4: Fault.FAIL_BEFORE})
+    harness = make_harness(FLOW)
+    with pytest.raises(CommitUnknown):
+        create(make_harness(FLOW, plan=plan), key="k")
+    assert plan.is_spent
+
+    assert runs(harness) == 1
     create(harness, key="k")
     assert runs(harness) == 1
 
