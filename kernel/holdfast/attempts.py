@@ -73,6 +73,7 @@ async def attempt(
     except LeaseLost:
         return Attempted(outcome=JobOutcome.LOST)
     attempted.following = _following(change, committed, lease=lease)
+    attempted.withheld = committed.withheld
     return attempted
 
 

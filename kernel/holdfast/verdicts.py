@@ -67,6 +67,8 @@ class Attempted:
     delay: timedelta | None = None
     #: The lease on the next job of the same run, when it went to the same worker.
     following: Lease | None = None
+    #: The queues of jobs that the worker would have gone on with and that were withheld.
+    withheld: frozenset[str] = frozenset()
 
 
 async def completed(

@@ -102,6 +102,8 @@ def _about(event: Event, stage_id: str) -> bool:
 class Harness:
     """A kernel on memory adapters and fake time, with a worker that does whatever is due, one thing after another.
 
+    The worker serves every queue that the harness's workflows name, within the limits that were configured.
+
     Timers jump: when nothing is due, `drain` advances the clock to the next due instant. Async stages run without an
     event loop as long as they await nothing but the context and what completes at once; in a test with a loop use
     `adrain` and `arun`.
@@ -138,9 +140,6 @@ class Harness:
             settings=settings,
             executor=executor,
             block_on=lambda awaitable: run_sync(_awaiting(awaitable)),
-        )
-        self._keep = Keep(
-            grant=Grant(worker=WORKER, ttl=self.kernel.ports.settings.lease_ttl), queues=frozenset({"default"})
         )
         run_sync(self.persistence.open())
 
@@ -297,7 +296,7 @@ class Harness:
 
     async def step(self) -> bool:
         """Do one thing that is due and return whether there was one."""
-        kernel = self.kernel
+        kernel, keep = self.kernel, self._keep()
         leases = list(
             await self.transport.dequeue(
                 LeaseRequest(
@@ -305,22 +304,33 @@ class Harness:
                     limit=1,
                     ttl=kernel.ports.settings.lease_ttl,
                     known=self.registry.known(),
-                    queues=self._keep.queues,
+                    queues=keep.queues,
                 )
             )
         )
+        has_claimed = False
         if not leases:
-            claim = RunClaimPending(worker=WORKER, max_claims=1, keep_queues=self._keep.queues)
-            leases.extend((await kernel.dispatch(claim)).leases)
+            claim = RunClaimPending(worker=WORKER, max_claims=1, keep_queues=keep.queues)
+            claimed = await kernel.dispatch(claim)
+            has_claimed = bool(claimed.claimed)
+            leases.extend(claimed.leases)
         for lease in leases:
-            command: JobExecute | None = JobExecute(job=lease.key, worker=WORKER, lease=lease, keep=self._keep)
+            command: JobExecute | None = JobExecute(job=lease.key, worker=WORKER, lease=lease, keep=keep)
             while command is not None:
                 executed = await kernel.dispatch(command)
                 command = executed.next
         reaped = await kernel.dispatch(LeaseReapStale())
         fired = await kernel.dispatch(TimerFireDue())
         flushed = await kernel.dispatch(OutboxFlush())
-        return bool(leases or reaped.released or reaped.failed or fired.fired or flushed.published or flushed.failed)
+        did = has_claimed or leases
+        return bool(did or reaped.released or reaped.failed or fired.fired or flushed.published or flushed.failed)
+
+    def _keep(self) -> Keep:
+        """Return that the worker serves every queue that a workflow known here names."""
+        definitions = [self.registry.get(workflow_id, version) for workflow_id, version in self.registry.known()]
+        queues = {spec.queue for definition in definitions for spec in definition.stages.values()}
+        grant = Grant(worker=WORKER, ttl=self.kernel.ports.settings.lease_ttl)
+        return Keep(grant=grant, queues=frozenset(queues))
 
 
 async def _awaiting(awaitable: Any) -> Any:

@@ -170,6 +170,8 @@ class Store:
         self.promote(now)
         instants: list[datetime] = []
         for (_, _, queue, _), levels in self.jobs.items():
+            if queue in self.queues and self.queues[queue].limits.paused:
+                continue
             if any(self.first_due(agenda, now) is not None for agenda in levels.agendas()):
                 instants.append(now + QUEUE_LOOK if queue in self.queues else now)
         agendas: list[Agenda[datetime, Any]] = [self.delayed, self.leases, self.timers]

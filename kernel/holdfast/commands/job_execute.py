@@ -37,6 +37,8 @@ class JobExecuted:
     repeated: bool = False
     #: The command for the next job of the run, when that is leased to the same worker already.
     next: JobExecute | None = attrs.field(default=None, metadata=IN_PROCESS)
+    #: The queues of jobs that would have been leased to the same worker but for the limits of their queues, or a pause.
+    withheld: frozenset[str] = attrs.field(default=frozenset(), metadata=IN_PROCESS)
 
 
 def _unwatched(_: Lease) -> Watch:
@@ -110,6 +112,7 @@ def _executed(attempted: Attempted, command: JobExecute) -> JobExecuted:
         output=attempted.output,
         failure=attempted.failure,
         delay=attempted.delay,
+        withheld=attempted.withheld,
         next=None
         if following is None
         else JobExecute(

@@ -34,6 +34,8 @@ class RunClaimPendingResult:
     leases: tuple[Lease, ...] = attrs.field(default=(), metadata=IN_PROCESS)
     #: Runs that were pending when looked for and that another host admitted first: there may be more to admit.
     missed: int = 0
+    #: The queues of entry jobs that would have gone to the asking worker but for the limits of their queues.
+    withheld: frozenset[str] = attrs.field(default=frozenset(), metadata=IN_PROCESS)
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +70,7 @@ async def handle(command: RunClaimPending, ports: Ports) -> RunClaimPendingResul
     outcomes = await ports.persistence.commit(changes)
     claimed: list[ClaimedRun] = []
     leases: list[Lease] = []
+    withheld: set[str] = set()
     for run, change, outcome in zip(runs, changes, outcomes, strict=True):
         if not isinstance(outcome, Committed):
             continue
@@ -75,7 +78,13 @@ async def handle(command: RunClaimPending, ports: Ports) -> RunClaimPendingResul
         jobs = tuple(job.key for job in change.step.jobs)
         claimed.append(ClaimedRun(run_id=run.id, workflow_id=run.header.workflow_id, jobs=jobs))
         leases.extend(_leases(run, change, outcome))
-    return RunClaimPendingResult(claimed=tuple(claimed), leases=tuple(leases), missed=len(runs) - len(claimed))
+        withheld |= outcome.withheld
+    return RunClaimPendingResult(
+        claimed=tuple(claimed),
+        leases=tuple(leases),
+        missed=len(runs) - len(claimed),
+        withheld=frozenset(withheld),
+    )
 
 
 def _leases(run: Run, change: Change, committed: Committed) -> list[Lease]:

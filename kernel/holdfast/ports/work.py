@@ -103,6 +103,7 @@ class Work(Protocol):
 
         Zero when something is due already, None when nothing is. Work that is due but of an unknown workflow
         version counts too; callers bound how often they ask. A due job of a queue that has limits counts as due in
-        `QUEUE_LOOK`: there may be no room for it, and when there will be depends on others.
+        `QUEUE_LOOK`: there may be no room for it, and when there will be depends on others. That of a queue that is
+        paused does not count.
         """
         ...

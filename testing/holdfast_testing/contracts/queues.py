@@ -341,6 +341,8 @@ class QueuesContract:
         assert run_sync(persistence.next_due()) == timedelta(milliseconds=1)
         clock.advance("1s")
         assert run_sync(persistence.next_due()) == QUEUE_LOOK
+        limit(persistence, paused=True)
+        assert run_sync(persistence.next_due()) is None
         limit(persistence)
         assert run_sync(persistence.next_due()) == timedelta()
 
