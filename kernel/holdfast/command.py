@@ -33,6 +33,8 @@ class Command(Generic[R_co]):
 
     #: The name on the wire, such as ``run.create``.
     type: ClassVar[str]
+    #: Whether it can be part of a transaction that the caller ends: all it does is to commit one change-set of one run.
+    joins: ClassVar[bool] = False
 
 
 @attrs.frozen(kw_only=True)

@@ -8,6 +8,7 @@ except ImportError as _error:
     ) from _error
 
 from holdfast_adapters.postgres.blobs import PostgresBlobStore
+from holdfast_adapters.postgres.joining import within
 from holdfast_adapters.postgres.persistence import PostgresPersistence
 from holdfast_adapters.postgres.reaching import database_version, migrate_database
 from holdfast_adapters.postgres.schema import Migration, all_migrations, migration_script
@@ -20,6 +21,7 @@ __all__ = [
     "database_version",
     "migrate_database",
     "migration_script",
+    "within",
 ]
 
 del _psycopg

@@ -42,6 +42,10 @@ KEYS_ONLY_SETTINGS: Final = """
 LOCK_PATIENCE: Final = "200ms"
 ASIDE_PATIENCE: Final = "20ms"
 SET_PATIENCE: Final = "SELECT set_config('lock_timeout', %s, false)"
+#: Tells this database from others, also from copies of it on the same server, whatever stands between.
+IDENTITY: Final = """
+    SELECT current_database() || '/' || (extract(epoch FROM applied_at) * 1000000)::bigint
+    FROM holdfast.migration WHERE number = 1"""
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +69,8 @@ class Access:
 
     def __init__(self, settings: AccessSettings) -> None:
         self._settings = settings
+        #: Tells the database from others; None until the store has been opened.
+        self.identity: str | None = None
         self.name = shown(settings.url)
         self._lanes: dict[asyncio.AbstractEventLoop, Lane] = {}
         self._process: int | None = None
@@ -87,6 +93,14 @@ class Access:
             await require_current(connection, store=self.name)
         elif await pending_migrations(connection, store=self.name):
             await migrate(connection, store=self.name)
+        row = await (await connection.execute(IDENTITY)).fetchone()
+        assert row is not None, "a database that was migrated has an identity"
+        self.identity = row[0]
+
+    @property
+    def settings(self) -> AccessSettings:
+        """How the database is reached."""
+        return self._settings
 
     async def close(self) -> None:
         """Close the store; harmless when it is closed."""

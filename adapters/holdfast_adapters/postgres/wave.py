@@ -25,7 +25,7 @@ from holdfast_adapters.postgres.found import EPOCH, LEASE_UNTIL, Found, JobRow
 from holdfast_adapters.postgres.prepared import Prepared, Scope, job_key
 from holdfast_adapters.postgres.runstate import PARENT, RunState
 from holdfast_adapters.postgres.statements import Call, Statement
-from holdfast_adapters.postgres.wire import ConnectionLost, Wire
+from holdfast_adapters.postgres.wire import Carrier, ConnectionLost, Wire
 from holdfast_adapters.postgres.writes import Writes
 
 Outcome = Committed | Refusal
@@ -53,23 +53,11 @@ async def apply(wire: Wire, changes: Sequence[Prepared], *, now: int | None) -> 
         CommitUnknown: If the connection was lost when COMMIT was under way.
         StatementFailed: If the database refused a statement of the application's; nothing of any change-set stands.
     """
-    outcomes: dict[int, Outcome] = {}
-    pending = list(enumerate(changes))
-    calls: list[Call] = [(BEGIN, ())]
-    while pending:
-        found = Found()
-        asked = found.ask([change for _, change in pending], clock=now is None)
-        results = await wire.run(*calls, *asked)
-        found.take(results[len(calls) :])
-        now = found.now if now is None else now
-        assert now is not None, "the clock was asked"
-        wave = Wave(found, now)
-        pending = wave.judge(pending, outcomes)
-        calls = wave.writes.calls()
+    outcomes, calls = await judge(wire, changes, now=now, opening=BEGIN)
     wanted = [
         statement
-        for index, change in enumerate(changes)
-        if change.change.statements and isinstance(outcomes[index], Committed)
+        for change, outcome in zip(changes, outcomes, strict=True)
+        if change.change.statements and isinstance(outcome, Committed)
         for statement in change.change.statements
     ]
     if wanted:
@@ -81,7 +69,34 @@ async def apply(wire: Wire, changes: Sequence[Prepared], *, now: int | None) -> 
         if error.undone:
             raise
         raise CommitUnknown(f"Postgres did not say whether the commit stands: {error}") from error
-    return [outcomes[index] for index in range(len(changes))]
+    return outcomes
+
+
+async def judge(
+    wire: Carrier, changes: Sequence[Prepared], *, now: int | None, opening: Statement
+) -> tuple[list[Outcome], list[Call]]:
+    """Return the outcome of each of *changes*, and the last of what is to be written; what comes before that is.
+
+    Args:
+        wire: Where to.
+        changes: What to judge.
+        now: The instant; None for that of the database.
+        opening: What comes first.
+    """
+    outcomes: dict[int, Outcome] = {}
+    pending = list(enumerate(changes))
+    calls: list[Call] = [(opening, ())]
+    while pending:
+        found = Found()
+        asked = found.ask([change for _, change in pending], clock=now is None)
+        results = await wire.run(*calls, *asked)
+        found.take(results[len(calls) :])
+        now = found.now if now is None else now
+        assert now is not None, "the clock was asked"
+        wave = Wave(found, now)
+        pending = wave.judge(pending, outcomes)
+        calls = wave.writes.calls()
+    return [outcomes[index] for index in range(len(changes))], calls
 
 
 class Concerns:

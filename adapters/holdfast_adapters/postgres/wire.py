@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import psycopg
 from psycopg import pq
@@ -42,6 +42,14 @@ class ConnectionLost(Exception):
     def __init__(self, why: str, *, undone: bool = False) -> None:
         self.undone = undone
         super().__init__(why)
+
+
+class Carrier(Protocol):
+    """Whatever carries statements to Postgres and brings back what they find."""
+
+    async def run(self, *calls: Call) -> list[Rows]:
+        """Return the rows of each of *calls*."""
+        ...
 
 
 class Wire:

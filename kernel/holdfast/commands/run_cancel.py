@@ -29,6 +29,7 @@ class RunCancel(Command[RunCancelResult]):
     """Cancel a run; stages that are executing lose their leases and cannot commit any more."""
 
     type: ClassVar[str] = "run.cancel"
+    joins: ClassVar[bool] = True
 
     run_id: str
     reason: str | None = None

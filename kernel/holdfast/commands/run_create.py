@@ -28,6 +28,7 @@ class RunCreate(Command[RunCreated]):
     """
 
     type: ClassVar[str] = "run.create"
+    joins: ClassVar[bool] = True
 
     workflow_id: str
     #: A value of the workflow's input type, or the JSON form of one.

@@ -30,6 +30,7 @@ class RunPause(Command[RunPauseResult]):
     """Pause a RUNNING or WAITING run; timers go on, and what they make due waits until the run goes on."""
 
     type: ClassVar[str] = "run.pause"
+    joins: ClassVar[bool] = True
 
     run_id: str
     reason: str | None = None

@@ -30,6 +30,7 @@ class RunRerunFrom(Command[RunRerunFromResult]):
     """Rerun a COMPLETED, FAILED or CANCELLED run from a stage, in a new generation; what leads to it is kept."""
 
     type: ClassVar[str] = "run.rerunFrom"
+    joins: ClassVar[bool] = True
 
     run_id: str
     from_stage_id: str

@@ -53,6 +53,7 @@ class RunResume(Command[RunResumeResult]):
     """
 
     type: ClassVar[str] = "run.resume"
+    joins: ClassVar[bool] = True
 
     #: The right to answer one wait; instead of *run_id* and *name*.
     token: str | None = None

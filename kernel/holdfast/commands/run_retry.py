@@ -37,6 +37,7 @@ class RunRetry(Command[RunRetryResult]):
     """
 
     type: ClassVar[str] = "run.retry"
+    joins: ClassVar[bool] = True
 
     run_id: str
     idempotency_key: str | None = None

@@ -30,6 +30,7 @@ class RunUnpause(Command[RunUnpauseResult]):
     """Let a PAUSED run go on where it was held back."""
 
     type: ClassVar[str] = "run.unpause"
+    joins: ClassVar[bool] = True
 
     run_id: str
     operation_id: str | None = None
