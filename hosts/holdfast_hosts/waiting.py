@@ -15,6 +15,7 @@ from holdfast.entities.run import Failure, Run, RunStatus
 from holdfast.entities.stage import StageInstance
 from holdfast.errors import RunNotFound
 from holdfast.payloads import run_output
+from holdfast.ports.definitions import Definitions
 from holdfast_hosts.presence import Waiter
 from holdfast_hosts.settings import WorkerSettings
 from holdfast_hosts.wiring import Opened
@@ -131,12 +132,14 @@ async def run_and_wait(
         on_change: Called with the run whenever it is seen changed.
         on_rest: Awaited whenever the run is looked at and waits or is paused; what it raises ends the waiting.
         timeout: How long to wait at most.
-        settings: The settings of the worker that is started.
+        settings: The settings of the worker that is started; by default it serves every queue of the workflows here.
 
     Raises:
         Rejected: If the run cannot be created.
         RunGoesOn: If it has not ended in time.
     """
+    if settings is None:
+        settings = WorkerSettings(queues=_queues(opened.kernel.ports.definitions))
     created = await opened.kernel.dispatch(create)
     end = partial(
         wait_for_run,
@@ -158,6 +161,12 @@ async def run_and_wait(
         raise
     finally:
         await worker.stop()
+
+
+def _queues(definitions: Definitions) -> frozenset[str]:
+    """Return every queue that a workflow known here names."""
+    known = (definitions.get(workflow_id, version) for workflow_id, version in definitions.known())
+    return frozenset(spec.queue for definition in known for spec in definition.stages.values())
 
 
 async def _wait(

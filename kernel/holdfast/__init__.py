@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from holdfast.authoring.nodes import edge, entry, node
     from holdfast.authoring.registry import Registry
     from holdfast.command import Settings
+    from holdfast.commands.queue_configure import QueueConfigure
     from holdfast.commands.run_cancel import RunCancel
     from holdfast.commands.run_create import RunCreate
     from holdfast.commands.run_pause import RunPause
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from holdfast.commands.run_resume import Resumed, RunResume
     from holdfast.commands.run_retry import RunRetry
     from holdfast.commands.run_unpause import RunUnpause
-    from holdfast.creating import RunCreated
+    from holdfast.creating import RunCreated, SingletonPolicy
     from holdfast.kernel import Kernel
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "NeverRetry",
     "Ok",
     "Pending",
+    "QueueConfigure",
     "Registry",
     "Rejected",
     "Resumed",
@@ -83,6 +85,7 @@ __all__ = [
     "RunUnpause",
     "Seen",
     "Settings",
+    "SingletonPolicy",
     "Stage",
     "StageStatus",
     "Unavailable",
@@ -110,6 +113,8 @@ _LATER: Final = {
     "Registry": "holdfast.authoring.registry",
     "Settings": "holdfast.command",
     "Kernel": "holdfast.kernel",
+    "QueueConfigure": "holdfast.commands.queue_configure",
+    "SingletonPolicy": "holdfast.creating",
     "Resumed": "holdfast.commands.run_resume",
     "RunCancel": "holdfast.commands.run_cancel",
     "RunCreate": "holdfast.commands.run_create",

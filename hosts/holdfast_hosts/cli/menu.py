@@ -54,6 +54,17 @@ MENU: Final[tuple[Entry, ...]] = (
         ),
     ),
     Entry(
+        "queues",
+        "",
+        "Look at queues and limit them.",
+        (
+            Entry("list", "queues_list:list_queues", "List queues with what waits in them."),
+            Entry("set", "queues_set:set_queue", "Change the limits of a queue."),
+            Entry("pause", "queues_pause:pause", "Hold a queue back."),
+            Entry("unpause", "queues_unpause:unpause", "Let a paused queue go on."),
+        ),
+    ),
+    Entry(
         "db",
         "",
         "Look after the store: its schema, and what is over.",

@@ -7,6 +7,7 @@ from typing import Any
 
 from holdfast.entities.definition import Definition, StageSpec
 from holdfast.entities.graph import Edge
+from holdfast.entities.queue import QueueLimits, QueueState
 from holdfast.entities.run import Failure, Run
 from holdfast.entities.stage import StageInstance
 from holdfast.entities.wait import Wait
@@ -26,11 +27,33 @@ def run_shape(run: Run) -> dict[str, Any]:
         "parentId": run.header.parent_id,
         "generation": run.generation,
         "priority": run.header.priority,
+        "tenant": run.header.tenant,
+        "concurrencyKey": run.header.concurrency_key or None,
+        "singleton": run.singleton,
         "createdAt": instant_shape(run.created_at),
         "startedAt": instant_shape(run.started_at),
         "finishedAt": instant_shape(run.finished_at),
         "failure": failure_shape(run.failure),
     }
+
+
+def queue_shape(queue: QueueState | QueueLimits) -> dict[str, Any]:
+    """Return the limits of a queue, and what waits in it if that is known; durations in seconds."""
+    limits = queue if isinstance(queue, QueueLimits) else queue.limits
+    rate = limits.rate
+    shape: dict[str, Any] = {
+        "name": limits.name,
+        "concurrency": limits.concurrency,
+        "perKey": limits.per_key,
+        "rate": None
+        if rate is None
+        else {"tokens": rate.tokens, "periodSeconds": rate.period.total_seconds(), "burst": rate.burst},
+        "paused": limits.paused,
+    }
+    if isinstance(queue, QueueState):
+        oldest = None if queue.oldest is None else queue.oldest.total_seconds()
+        shape |= {"ready": queue.ready, "leased": queue.leased, "oldestSeconds": oldest}
+    return shape
 
 
 def stage_shape(stage: StageInstance) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import attrs
 
 from holdfast.codec import from_json
 from holdfast.commands.run_create import RunCreate
+from holdfast.creating import SingletonPolicy
 from holdfast.entities.definition import Definition
 from holdfast.entities.run import RunStatus
 from holdfast.errors import InvalidInput
@@ -59,11 +60,14 @@ async def run(target: str, order: RunOptions, *, common: Common) -> int:
     async with open_kernel(url, registry=registry, concurrency=1) as opened:
         created = await opened.kernel.dispatch(create)
     if common.json:
-        shape = {"runId": created.run_id, "workflowId": created.workflow_id}
+        shape = {"runId": created.run_id, "workflowId": created.workflow_id, "skipped": created.skipped}
         answer(shape | {"workflowVersion": created.workflow_version, "status": created.status.value})
     else:
         show(created.run_id)
-        note(f"· created; a worker executes it: {common.command('worker', target)}")
+        if created.skipped:
+            note(f"· not created: this run is live and has the singleton key {clean(order.singleton or '')}")
+        else:
+            note(f"· created; a worker executes it: {common.command('worker', target)}")
     return Exit.DONE
 
 
@@ -149,6 +153,10 @@ def _create(order: RunOptions, definition: Definition, *, utc: bool) -> RunCreat
         start_at=_start(order, utc=utc),
         initial_state=state,
         idempotency_key=order.key,
+        tenant=order.tenant,
+        concurrency_key=order.concurrency_key,
+        singleton=order.singleton,
+        singleton_policy=SingletonPolicy(order.if_taken),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import attrs
 from cyclopts import Parameter
@@ -21,6 +21,17 @@ class RunOptions:
         str | None, Parameter(allow_leading_hyphen=True, help="Config slices by stage id: JSON, @file, or -.")
     ] = None
     key: Annotated[str | None, Parameter(help="Idempotency key: the same key is the same run.")] = None
+    tenant: Annotated[str, Parameter(help="To whom the run belongs; tenants take turns.")] = ""
+    concurrency_key: Annotated[
+        str, Parameter(help="What its jobs count under in queues that limit how many of one key execute at once.")
+    ] = ""
+    singleton: Annotated[str | None, Parameter(help="Of the workflow's runs with this key one goes on at a time.")] = (
+        None
+    )
+    if_taken: Annotated[
+        Literal["queue", "skip", "replace"],
+        Parameter(help="While another run has the singleton key: queue behind it, skip this one, or replace that one."),
+    ] = "queue"
     priority: Annotated[int, Parameter(help="Runs of higher priority are admitted first.")] = 5
     version: Annotated[str | None, Parameter(help="The workflow's version; the latest if left out.")] = None
     state: Annotated[
