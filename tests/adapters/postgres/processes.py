@@ -20,6 +20,7 @@ from holdfast.commands.run_cancel import RunCancel
 from holdfast.commands.run_claim_pending import RunClaimPending
 from holdfast.commands.run_create import RunCreate
 from holdfast.commands.run_pause import RunPause
+from holdfast.commands.run_prune import RunPrune
 from holdfast.commands.run_rerun_from import RunRerunFrom
 from holdfast.commands.run_resume import RunResume
 from holdfast.commands.run_retry import RunRetry
@@ -92,9 +93,11 @@ REGISTRY: Final = Registry((PART, BUSY))
 class Process:
     """A kernel over a store of its own, on the clock and with the ids that all share."""
 
-    def __init__(self, store: PostgresPersistence, *, clock: FakeClock, ids: SequentialIds, worker: str) -> None:
-        self.store = store
+    def __init__(self, url: str, *, clock: FakeClock, ids: SequentialIds, worker: str, **options: Any) -> None:
+        self.url = url
+        store = self.store = PostgresPersistence(url, clock=clock, **options)
         self.clock = clock
+        self.ids = ids
         self.worker = worker
         self.kernel = Kernel(
             persistence=store,
@@ -119,16 +122,22 @@ class Process:
 
 
 @asynccontextmanager
-async def processes(*urls: str, **options: Any) -> AsyncGenerator[list[Process]]:
-    """Open the database for a process at each of its addresses."""
-    clock = FakeClock()
-    ids = SequentialIds(clock)
+async def processes(*urls: str, beside: Process | None = None, **options: Any) -> AsyncGenerator[list[Process]]:
+    """Open the database for a process at each of its addresses.
+
+    Args:
+        urls: The addresses.
+        beside: A process whose clock and ids are theirs too.
+        options: Of their stores.
+    """
+    clock = FakeClock() if beside is None else beside.clock
+    ids = SequentialIds(clock) if beside is None else beside.ids
     opened: list[Process] = []
     try:
         for number, url in enumerate(urls, 1):
-            store = PostgresPersistence(url, clock=clock, **options)
-            await store.open()
-            opened.append(Process(store, clock=clock, ids=ids, worker=f"worker-{number}"))
+            process = Process(url, clock=clock, ids=ids, worker=f"worker-{number}", **options)
+            await process.store.open()
+            opened.append(process)
         yield opened
     finally:
         for process in opened:
@@ -161,9 +170,10 @@ async def make_busy(process: Process) -> Busy:
     return Busy(run_id=created.run_id, lease=leases["works"])
 
 
-def commands(busy: Busy, process: Process) -> dict[str, Command[Any]]:
+def commands(busy: Busy, process: Process, *, operation_id: str | None = None) -> dict[str, Command[Any]]:
     """Return everything that can be asked of the run, by the name of the command."""
     run_id, lease, worker = busy.run_id, busy.lease, process.worker
+    named: dict[str, Any] = {"run_id": run_id, "operation_id": operation_id}
     asked: tuple[Command[Any], ...] = (
         RunCreate(workflow_id="busy", input="x", idempotency_key=KEY),
         RunClaimPending(worker=worker),
@@ -174,12 +184,13 @@ def commands(busy: Busy, process: Process) -> dict[str, Command[Any]]:
         TimerFireDue(),
         OutboxFlush(),
         RunTransition(run_id=run_id),
-        RunResume(run_id=run_id, name="answer", payload="yes", actor=worker),
-        RunCancel(run_id=run_id),
-        RunPause(run_id=run_id),
-        RunUnpause(run_id=run_id),
-        RunRerunFrom(run_id=run_id, from_stage_id="works"),
-        RunRetry(run_id=run_id),
+        RunResume(**named, name="answer", payload="yes", actor="somebody"),
+        RunCancel(**named),
+        RunPause(**named),
+        RunUnpause(**named),
+        RunRerunFrom(**named, from_stage_id="works"),
+        RunRetry(**named),
+        RunPrune(older_than=timedelta(seconds=1)),
     )
     return {command.type: command for command in asked}
 

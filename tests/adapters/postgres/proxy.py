@@ -33,11 +33,36 @@ class Proxy:
         self._server_socket = server_socket
         self._cut: Cut | None = None
         self._word = b""
+        self._left = 0
+        #: How often clients have said anything.
+        self.said = 0
         self._serving: set[asyncio.Task[Any]] = set()
+        #: What happened to each connection, once something has.
+        self._hits: list[asyncio.Future[Cut]] = []
+        self._cuts: list[asyncio.Event] = []
 
     def cut_at(self, word: bytes, how: Cut) -> None:
         """Disturb the next connection over which the client says *word*; those made afterwards are well again."""
-        self._cut, self._word = how, word
+        self._cut, self._word, self._left = how, word, 1
+
+    def cut_at_turn(self, number: int, how: Cut) -> None:
+        """Disturb the connection over which a client says something for the *number*-th time from now; 0 for none."""
+        self._cut, self._word, self._left = how, b"", number
+
+    def hush(self) -> None:
+        """Let nothing pass any more on the connections that there are, and tell nobody."""
+        for hit in self._hits:
+            if not hit.done():
+                hit.set_result(Cut.SILENCE)
+
+    def cut(self) -> None:
+        """End the connections that there are."""
+        for cut in self._cuts:
+            cut.set()
+
+    def passes_back(self, data: bytes) -> bool:
+        """Return whether *data* of the server reaches the client."""
+        return True
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection."""
@@ -46,14 +71,18 @@ class Proxy:
         self._serving.add(serving)
         from_server, to_server = await asyncio.open_unix_connection(self._server_socket)
         hit: asyncio.Future[Cut] = asyncio.get_running_loop().create_future()
+        cut = asyncio.Event()
+        self._hits.append(hit)
+        self._cuts.append(cut)
         forth = asyncio.create_task(self._forth(reader, to_server, hit))
-        back = asyncio.create_task(_back(from_server, writer, hit))
-        await asyncio.wait({forth, back}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (forth, back):
+        back = asyncio.create_task(self._back(from_server, writer, hit))
+        end = asyncio.create_task(cut.wait())
+        await asyncio.wait({forth, back, end}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (forth, back, end):
             task.cancel()
         writer.transport.abort()
         to_server.transport.abort()
-        await asyncio.gather(forth, back, writer.wait_closed(), to_server.wait_closed(), return_exceptions=True)
+        await asyncio.gather(forth, back, end, writer.wait_closed(), to_server.wait_closed(), return_exceptions=True)
 
     async def rest(self) -> None:
         """Return when no connection is left."""
@@ -63,7 +92,10 @@ class Proxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hit: asyncio.Future[Cut]
     ) -> None:
         while data := await reader.read(65_536):
+            self.said += 1
             if self._cut is not None and self._word in data:
+                self._left -= 1
+            if self._cut is not None and not self._left:
                 hit.set_result(self._cut)
                 self._cut = None
                 if hit.result() is Cut.BEFORE:
@@ -72,24 +104,24 @@ class Proxy:
                 writer.write(data)
                 await writer.drain()
 
-
-async def _back(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hit: asyncio.Future[Cut]) -> None:
-    while data := await reader.read(65_536):
-        if not hit.done():
-            writer.write(data)
-            await writer.drain()
-        elif hit.result() is Cut.AFTER:
-            # The server has done it.
-            return
+    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hit: asyncio.Future[Cut]) -> None:
+        while data := await reader.read(65_536):
+            if not hit.done():
+                if self.passes_back(data):
+                    writer.write(data)
+                    await writer.drain()
+            elif hit.result() is Cut.AFTER:
+                # The server has done it.
+                return
 
 
 @asynccontextmanager
-async def proxy(url: str) -> AsyncGenerator[Proxy]:
+async def proxy(url: str, *, kind: type[Proxy] = Proxy) -> AsyncGenerator[Proxy]:
     """Run a proxy in front of the server at *url*, which listens on a socket of this machine."""
     parts: dict[str, Any] = dict(conninfo.conninfo_to_dict(url))
     name = f".s.PGSQL.{parts.get('port') or 5432}"
     with tempfile.TemporaryDirectory(prefix="holdfast-proxy-") as folder:
-        through = Proxy(conninfo.make_conninfo(url, host=folder), str(Path(str(parts["host"])) / name))
+        through = kind(conninfo.make_conninfo(url, host=folder), str(Path(str(parts["host"])) / name))
         server = await asyncio.start_unix_server(through.serve, str(Path(folder) / name))
         async with server:
             yield through

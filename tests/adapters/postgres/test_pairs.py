@@ -39,6 +39,7 @@ TELLING: Final = {
     "run.unpause": "unpaused",
     "run.rerunFrom": "superseded",
     "run.retry": "retried",
+    "run.prune": "pruned",
 }
 NAMES: Final = tuple(TELLING)
 #: How often is looked whether both wait or are done, at most: some wait for nobody and are done only afterwards.
@@ -55,6 +56,10 @@ async def prepare(name: str, busy: Busy, process: Process) -> None:
         await process.kernel.dispatch(commands(busy, process)["run.cancel"])
     elif name == "run.retry":
         await process.store.commit([attrs.evolve(ended(status=RunStatus.FAILED), run_id=busy.run_id)])
+    elif name == "run.prune":
+        for before in ("run.cancel", "timer.fireDue", "outbox.flush"):
+            await process.kernel.dispatch(commands(busy, process)[before])
+        process.clock.advance("2s")
 
 
 async def meet(one: Process, other: Process, *, names: Sequence[str], holder: Connection, watch: Connection) -> None:
