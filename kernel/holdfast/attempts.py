@@ -73,7 +73,8 @@ async def attempt(
     except LeaseLost:
         return Attempted(outcome=JobOutcome.LOST)
     attempted.following = _following(change, committed, lease=lease)
-    attempted.withheld = committed.withheld
+    if not committed.paused:
+        attempted.withheld = committed.withheld
     return attempted
 
 

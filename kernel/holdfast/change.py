@@ -355,6 +355,8 @@ class Committed:
     steps: tuple[Step, ...] = ()
     #: The queues of jobs that asked for a grant and got none, because the run is PAUSED or the queue has limits.
     withheld: frozenset[str] = frozenset()
+    #: Whether the run is PAUSED.
+    paused: bool = False
 
 
 def withheld(steps: Iterable[Step], *, paused: bool, limited: Container[str]) -> frozenset[str]:

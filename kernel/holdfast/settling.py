@@ -175,28 +175,31 @@ async def _facts_behind(own: NewEvent, run_id: str, ports: Ports) -> list[Event]
 
 async def announce(change: Change, committed: Committed, ports: Ports) -> None:
     """Tell transport and scheduler what became ready and when the next thing is due; hints only."""
+    scheduler = ports.scheduler
     hints: list[JobHint] = []
     for step in steps_of(change, committed):
         for job in step.jobs:
-            if job.grant is None:
+            if job.grant is None or job.queue in committed.withheld:
                 hints.append(JobHint(key=job.key, queue=job.queue, delay=job.delay))
                 # Those of other processes are told by the transport, which knows whom the queue concerns.
-                ports.scheduler.wake_in(job.delay, local=True)
+                scheduler.wake_in(job.delay, local=True)
         for timer in step.timers:
-            ports.scheduler.wake_in(timer.delay)
+            scheduler.wake_in(timer.delay)
     if isinstance(change.settle, (Requeue, Suspend)):
-        ports.scheduler.wake_in(change.settle.delay)
-    if change.answers or isinstance(change.settle, Park):
-        # Whoever it was that waited may go on; a park too, when its answer was faster.
-        ports.scheduler.wake_in(ZERO)
-    move = change.step.run
-    if move is not None and move.status in _LETS_GO and not change.step.jobs:
-        # What was held back may be due.
-        ports.scheduler.wake_in(ZERO)
-    if change.create is not None:
-        ports.scheduler.wake_in(ZERO)
+        scheduler.wake_in(change.settle.delay)
+    if change.create is not None or _may_let_go(change):
+        scheduler.wake_in(ZERO)
     elif ports.event_sinks:
         # The events are delivered from here.
-        ports.scheduler.wake_in(ZERO, local=True)
+        scheduler.wake_in(ZERO, local=True)
     if hints:
         await ports.job_transport.enqueue(hints)
+
+
+def _may_let_go(change: Change) -> bool:
+    """Return whether jobs may be due, or runs be admitted, that the change-set itself does not name."""
+    if change.answers or isinstance(change.settle, Park):
+        # Whoever it was that waited may go on; a park too, when its answer was faster.
+        return True
+    move = change.step.run
+    return move is not None and move.status in _LETS_GO and not change.step.jobs

@@ -67,7 +67,7 @@ class Attempted:
     delay: timedelta | None = None
     #: The lease on the next job of the same run, when it went to the same worker.
     following: Lease | None = None
-    #: The queues of jobs that the worker would have gone on with and that were withheld.
+    #: The queues of jobs that the worker would have gone on with but for the limits of the queues.
     withheld: frozenset[str] = frozenset()
 
 

@@ -55,8 +55,9 @@ class Application(Jobs):
         if len(run.events) > told:
             for sink in self._store.sinks.values():
                 sink.tell(run, self.now, self._undo)
-        held = withheld((change.step, *steps), paused=run.status is RunStatus.PAUSED, limited=self._store.queues)
-        return Committed(version=run.version, steps=steps, withheld=held)
+        paused = run.status is RunStatus.PAUSED
+        held = withheld((change.step, *steps), paused=paused, limited=self._store.queues)
+        return Committed(version=run.version, steps=steps, withheld=held, paused=paused)
 
     def _begin(self, change: Change) -> RunRow:
         store = self._store

@@ -127,7 +127,7 @@ class Acceptance:
         paused = run.status == PAUSED
         taken = [change.step, *steps]
         held = withheld(taken, paused=paused, limited=()) if paused else frozenset()
-        return Committed(version=run.version, steps=tuple(steps), withheld=held), taken
+        return Committed(version=run.version, steps=tuple(steps), withheld=held, paused=paused), taken
 
     # The fenced job.
 

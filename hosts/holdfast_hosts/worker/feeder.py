@@ -170,6 +170,7 @@ class Feeder:
 
     async def _ready(self, limit: int) -> Sequence[Lease]:
         shift = self._shift
+        shift.forget_limits()
         request = LeaseRequest(
             worker=shift.worker_id,
             limit=limit,
@@ -182,8 +183,10 @@ class Feeder:
     async def _pending(self, limit: int) -> tuple[int, Sequence[Lease]]:
         shift = self._shift
         result = await shift.kernel.dispatch(
-            RunClaimPending(worker=shift.worker_id, max_claims=limit, keep_queues=shift.settings.queues)
+            RunClaimPending(worker=shift.worker_id, max_claims=limit, keep_queues=shift.keep.queues)
         )
+        if result.withheld:
+            shift.note_limits(result.withheld)
         shift.tally.claimed += len(result.claimed)
         # Those that another worker admitted first show that there is work.
         return len(result.claimed) + result.missed, result.leases

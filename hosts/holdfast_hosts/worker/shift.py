@@ -57,6 +57,10 @@ class WorkerStats:
     aborted: bool
 
 
+#: For so long it is remembered that a queue has limits.
+LIMITS_KEPT: Final = timedelta(seconds=60)
+
+
 @attrs.define(kw_only=True)
 class Tally:
     """The counters behind `WorkerStats`."""
@@ -79,10 +83,22 @@ class Shift:
         #: Random for every start, so that nobody mistakes a new process for a dead one of the same name.
         self.worker_id = f"worker-{opened.ids.new_id()}"
         self.ttl = opened.kernel.ports.settings.lease_ttl
-        self.keep = Keep(grant=Grant(worker=self.worker_id, ttl=self.ttl), queues=settings.queues)
+        self._grant = Grant(worker=self.worker_id, ttl=self.ttl)
+        self.keep = Keep(grant=self._grant, queues=settings.queues)
+        self._asked_again_at = 0.0
         self.tally = Tally()
         self.draining = asyncio.Event()
         self.aborted = asyncio.Event()
+
+    def note_limits(self, withheld: frozenset[str]) -> None:
+        """Ask for a while no more to go on with jobs of those queues at once: their limits are heeded by claims."""
+        self.keep = Keep(grant=self._grant, queues=self.keep.queues - withheld)
+        self._asked_again_at = self.opened.clock.monotonic() + LIMITS_KEPT.total_seconds()
+
+    def forget_limits(self) -> None:
+        """Ask for all queues again when enough time has passed: limits may have been lifted."""
+        if len(self.keep.queues) < len(self.settings.queues) and self.opened.clock.monotonic() >= self._asked_again_at:
+            self.keep = Keep(grant=self._grant, queues=self.settings.queues)
 
     def backoff(self, failures: int) -> timedelta:
         """Return how long to wait after so many *failures* in a row: doubling, capped, half of it by chance."""

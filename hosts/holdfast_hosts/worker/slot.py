@@ -157,6 +157,8 @@ class Slot:
             return None
         self._failures = 0
         shift.tally.outcomes[executed.outcome] += 1
+        if executed.withheld:
+            shift.note_limits(executed.withheld)
         self._presence.tell(command.job.run_id, is_at_rest=executed.next is None)
         return executed.next
 

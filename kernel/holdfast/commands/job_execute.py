@@ -37,7 +37,7 @@ class JobExecuted:
     repeated: bool = False
     #: The command for the next job of the run, when that is leased to the same worker already.
     next: JobExecute | None = attrs.field(default=None, metadata=IN_PROCESS)
-    #: The queues of jobs that would have been leased to the same worker but for the limits of their queues, or a pause.
+    #: The queues of jobs that would have been leased to the same worker but for the limits of the queues.
     withheld: frozenset[str] = attrs.field(default=frozenset(), metadata=IN_PROCESS)
 
 

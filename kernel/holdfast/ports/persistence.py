@@ -7,8 +7,8 @@ from typing import Protocol
 from holdfast.ports.journal import Journal
 from holdfast.ports.outbox import Outbox
 from holdfast.ports.queries import Queries
-from holdfast.ports.retention import Retention
 from holdfast.ports.queues import Queues
+from holdfast.ports.retention import Retention
 from holdfast.ports.snapshots import Snapshots
 from holdfast.ports.waits import Waits
 from holdfast.ports.work import Work
