@@ -21,7 +21,7 @@ from holdfast_adapters.postgres.reaching import connect, shown
 from holdfast_adapters.postgres.schema import check_server, migrate, pending_migrations, require_current
 from holdfast_adapters.postgres.statements import Call
 from holdfast_adapters.postgres.wave import Outcome
-from holdfast_adapters.postgres.wire import Rows, Wire
+from holdfast_adapters.postgres.wire import Rows, Traffic, Wire
 
 T = TypeVar("T")
 
@@ -72,6 +72,7 @@ class Access:
         #: Tells the database from others; None until the store has been opened.
         self.identity: str | None = None
         self.name = shown(settings.url)
+        self.traffic = Traffic()
         self._lanes: dict[asyncio.AbstractEventLoop, Lane] = {}
         self._process: int | None = None
         self._guard = threading.Lock()
@@ -130,7 +131,7 @@ class Access:
             await connection.execute(SET_PATIENCE, (lock_patience,))
             if keys_only:
                 await connection.execute(KEYS_ONLY_SETTINGS)
-            return Wire(connection, patience=self._settings.patience, prepare=True)
+            return Wire(connection, patience=self._settings.patience, prepare=True, traffic=self.traffic)
         except BaseException:
             await connection.close()
             raise

@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 
 Rows = list[tuple[Any, ...]]
 
+
+class Traffic:
+    """What has gone over the wires of a store so far."""
+
+    def __init__(self) -> None:
+        #: Pipelines, each of which was one round trip.
+        self.trips = 0
+        #: Statements in them, those that begin and end transactions included.
+        self.statements = 0
+
+
 _BINARY: Final = 1
 _COMMAND_OK: Final = pq.ExecStatus.COMMAND_OK
 _TUPLES_OK: Final = pq.ExecStatus.TUPLES_OK
@@ -59,9 +70,17 @@ class Wire:
         connection: An idle connection in autocommit mode, which is the wire's own from now on.
         patience: How many seconds a pipeline may take before the connection counts as lost.
         prepare: Whether statements are prepared, which a pooler between may not allow.
+        traffic: Where it counts what it carries.
     """
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], *, patience: float, prepare: bool) -> None:
+    def __init__(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        *,
+        patience: float,
+        prepare: bool,
+        traffic: Traffic | None = None,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         #: Called whenever a pipeline has ended or the connection was lost.
         self.on_rest: Callable[[Wire], object] | None = None
@@ -70,6 +89,7 @@ class Wire:
         self._loader = Transformer(connection)
         self._patience = patience
         self._prepare = prepare
+        self._traffic = traffic or Traffic()
         #: Whether something is prepared in the pipeline that is under way.
         self._prepares = False
         #: Names of statements that the server knows.
@@ -117,6 +137,8 @@ class Wire:
         encoded = [(statement, statement.encode(values)) for statement, values in calls]
         if not self.is_open:
             raise ConnectionLost("the connection is closed", undone=True)
+        self._traffic.trips += 1
+        self._traffic.statements += len(calls)
         answer = self._answer = self.loop.create_future()
         self._results = []
         sent = self._sent = []

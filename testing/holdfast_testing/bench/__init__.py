@@ -7,9 +7,9 @@ of the package::
     print(*table(report), sep=os.linesep)
 """
 
-from holdfast_testing.bench.hosts import MakeWorker, OpenedStore, OpenStore, RunsJobs
-from holdfast_testing.bench.measuring import measure
-from holdfast_testing.bench.plan import FULL, QUICK, Place, Plan, Sizes
+from holdfast_testing.bench.hosts import MakeWorker, OpenedStore, OpenStore, RunsJobs, Server
+from holdfast_testing.bench.measuring import SERVER_SCENARIOS, measure, scenarios_of
+from holdfast_testing.bench.plan import FULL, QUICK, USUAL, Place, Plan, Sizes
 from holdfast_testing.bench.report import Report
 from holdfast_testing.bench.scenarios import SCENARIOS
 from holdfast_testing.bench.table import table
@@ -18,6 +18,8 @@ __all__ = [
     "FULL",
     "QUICK",
     "SCENARIOS",
+    "SERVER_SCENARIOS",
+    "USUAL",
     "MakeWorker",
     "OpenStore",
     "OpenedStore",
@@ -25,7 +27,9 @@ __all__ = [
     "Plan",
     "Report",
     "RunsJobs",
+    "Server",
     "Sizes",
     "measure",
+    "scenarios_of",
     "table",
 ]

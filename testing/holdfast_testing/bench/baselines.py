@@ -8,21 +8,29 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import attrs
 
 from holdfast.codec import digest, payload_type
+from holdfast_testing.bench.hosts import Server
 from holdfast_testing.bench.numbers import percentile
 from holdfast_testing.bench.plan import Sizes
 
 BATCH_ROWS: Final = 100
+#: Commits before the first that counts: drivers prepare a statement when they have seen it a few times.
+_WARM_UP: Final = 10
 #: As large as the output of a small stage.
 _TEXT: Final = "x" * 100
 
 
 @attrs.frozen(kw_only=True)
 class DiskBaseline:
-    """What SQLite does on this disk, in a file of its own with the settings of the store: WAL and synchronous FULL."""
+    """What a database does on its disk without an engine.
+
+    SQLite in a file of its own with the settings of the store, WAL and synchronous FULL; a server in a database of its
+    own, with the settings that it has.
+    """
 
     #: One INSERT of one row in a transaction of its own, in microseconds.
     commit_p50: float
@@ -68,6 +76,27 @@ def _measure(connection: sqlite3.Connection, sizes: Sizes) -> DiskBaseline:
         connection.executemany(insert, rows)
         connection.execute("COMMIT")
     seconds = time.perf_counter() - begun
+    return DiskBaseline(
+        commit_p50=percentile(commits, 50) * 1e6,
+        commit_p99=percentile(commits, 99) * 1e6,
+        rows_per_second=sizes.batches * BATCH_ROWS / seconds,
+    )
+
+
+def measure_server(server: Server, sizes: Sizes) -> DiskBaseline:
+    """Measure a database server."""
+    commits: list[float] = []
+    with server.fresh(uuid4().hex[:12]) as store, server.bare(store) as insert:
+        for _ in range(_WARM_UP + sizes.commits):
+            begun = time.perf_counter()
+            insert(1)
+            commits.append(time.perf_counter() - begun)
+        del commits[:_WARM_UP]
+        insert(BATCH_ROWS)
+        begun = time.perf_counter()
+        for _ in range(sizes.batches):
+            insert(BATCH_ROWS)
+        seconds = time.perf_counter() - begun
     return DiskBaseline(
         commit_p50=percentile(commits, 50) * 1e6,
         commit_p99=percentile(commits, 99) * 1e6,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
+from holdfast.authoring.context import Context
 from holdfast.authoring.flow import Flow, workflow
 from holdfast.authoring.stage import Stage, stage
 
@@ -49,6 +51,46 @@ def line(workflow_id: str, *, stages: int, finish: FinishLine) -> Flow[Any, Any]
 
     made: Flow[Any, Any] = flow.pipe(last)
     return made
+
+
+def straight(finish: FinishLine, *, stages: int) -> Flow[Any, Any]:
+    """Return a line that is named after its length."""
+    return line(f"line{stages}", stages=stages, finish=finish)
+
+
+def stamped(finish: FinishLine) -> Flow[Any, Any]:
+    """Return a workflow of one stage that gives the instant at which it begins, in nanoseconds."""
+
+    @stage(name="stamp")
+    async def stamp(_: int) -> int:
+        begun = time.time_ns()
+        finish.arrive()
+        return begun
+
+    made: Flow[Any, Any] = workflow("stamped", input=int).pipe(stamp)
+    return made
+
+
+#: Ids of the workflows of `patient`.
+PATIENT: Final = ("sleeper", "asker")
+
+
+def patient() -> Sequence[Flow[Any, Any]]:
+    """Return workflows whose runs wait for longer than anybody measures: for an instant, and for an answer."""
+
+    @stage(name="sleep")
+    async def sleep(value: int, ctx: Context[Any]) -> int:
+        await ctx.sleep("long", "30d")
+        return value
+
+    @stage(name="add")
+    async def add(values: tuple[int, int]) -> int:
+        return sum(values)
+
+    return (
+        workflow("sleeper", input=int, timeout="60d").pipe(sleep),
+        workflow("asker", input=int, timeout="60d").wait_for("answer", int, timeout="30d").pipe(add),
+    )
 
 
 def _pass_on(name: str) -> Stage[int, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 from holdfast.kernel import Kernel
@@ -33,6 +35,46 @@ class RunsJobs(Protocol):
 
     async def stop(self) -> None:
         """Let attempts finish and stop."""
+        ...
+
+
+class Server(Protocol):
+    """A database server on which stores are made and dropped while it is measured; it can be pickled."""
+
+    def facts(self) -> Mapping[str, str]:
+        """Return the version of the server and the settings that decide what a commit costs, by their names."""
+        ...
+
+    def fresh(self, label: str) -> AbstractContextManager[str]:
+        """Give the URL of a database of its own with *label* in its name, which is dropped at the end."""
+        ...
+
+    def bare(self, store: str) -> AbstractContextManager[Callable[[int], object]]:
+        """Give what inserts as many rows as it is told by one statement in a transaction of its own."""
+        ...
+
+    def log_bytes(self) -> int:
+        """Return how many bytes of log the server has written so far."""
+        ...
+
+    def traffic(self, persistence: Persistence, /) -> tuple[int, int]:
+        """Return how many round trips an open store has made, and how many statements it has sent."""
+        ...
+
+    def ended(self, store: str, *, since: datetime, until: datetime) -> int:
+        """Return how many runs ended between two instants."""
+        ...
+
+    def old_snapshot(self, store: str) -> AbstractContextManager[None]:
+        """Have a transaction open in the store that has looked at it once and does nothing more."""
+        ...
+
+    def settle(self, store: str) -> None:
+        """Let the server do now what would else come in the middle of a measurement."""
+        ...
+
+    def multiply(self, store: str, *, runs: int) -> None:
+        """Copy the runs of the store with everything of theirs until there are *runs* of them."""
         ...
 
 

@@ -16,7 +16,7 @@ from holdfast.authoring.flow import Flow
 from holdfast.authoring.registry import Registry
 from holdfast.commands.run_create import RunCreate
 from holdfast.entities.run import Run
-from holdfast_testing.bench.flows import FinishLine, line
+from holdfast_testing.bench.flows import FinishLine, straight
 from holdfast_testing.bench.hosts import MakeWorker, Opened, OpenedStore, OpenStore, RunsJobs
 
 #: Creations that are under way at once.
@@ -44,28 +44,28 @@ class Site:
         finally:
             await worker.stop()
 
-    async def create(self, number: int = 0) -> str:
-        """Create one run and return its id."""
-        created = await self.opened.kernel.dispatch(RunCreate(workflow_id=self.flow.id, input=number))
+    async def create(self, number: int = 0, *, workflow_id: str | None = None) -> str:
+        """Create one run, of the workflow that is measured unless another is named, and return its id."""
+        created = await self.opened.kernel.dispatch(RunCreate(workflow_id=workflow_id or self.flow.id, input=number))
         return created.run_id
 
-    async def create_many(self, runs: int) -> list[str]:
+    async def create_many(self, runs: int, *, workflow_id: str | None = None) -> list[str]:
         """Create *runs* runs, some at once, and return their ids."""
         numbers = iter(range(runs))
 
         async def some() -> list[str]:
-            return [await self.create(number) for number in numbers]
+            return [await self.create(number, workflow_id=workflow_id) for number in numbers]
 
         return [run_id for ids in await asyncio.gather(*(some() for _ in range(CREATING))) for run_id in ids]
 
-    async def ended(self, run_ids: Sequence[str]) -> list[Run]:
-        """Return the runs once all of them have ended; their last stages have begun already."""
+    async def ended(self, run_ids: Sequence[str], *, look_seconds: float = _LOOK_SECONDS) -> list[Run]:
+        """Return the runs once all of them have ended, the last of them first looked at."""
         runs: list[Run] = []
-        for run_id in run_ids:
+        for run_id in reversed(run_ids):
             while (run := await self._find_ended(run_id)) is None:  # noqa: ASYNC110 - the store tells nobody of ends
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(look_seconds)
             runs.append(run)
-        return runs
+        return runs[::-1]
 
     async def _find_ended(self, run_id: str) -> Run | None:
         run = await self.opened.persistence.find_run(run_id)
@@ -79,15 +79,26 @@ class Opening(Generic[Opened]):
     open_store: OpenStore[Opened]
     make_worker: MakeWorker[Opened]
     concurrency: int
+    #: What a process is surrounded by that has nothing to do but to work.
+    process: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @asynccontextmanager
     async def site(
-        self, store: str, *, stages: int, make: Callable[[FinishLine], Flow[Any, Any]] | None = None
+        self,
+        store: str,
+        *,
+        stages: int = 1,
+        make: Callable[[FinishLine], Flow[Any, Any]] | None = None,
+        beside: Callable[[], Sequence[Flow[Any, Any]]] = tuple,
     ) -> AsyncGenerator[Site, None]:
-        """Open the store *store* with a workflow of *stages* stages in a row, or with the one that *make* gives."""
+        """Open the store *store* with a workflow of *stages* stages in a row, or with the one that *make* gives.
+
+        The workflows that *beside* gives are known there too.
+        """
         finish = FinishLine()
-        flow = line(f"line{stages}", stages=stages, finish=finish) if make is None else make(finish)
-        async with self.open_store(store, registry=Registry([flow]), concurrency=self.concurrency) as opened:
+        flow = straight(finish, stages=stages) if make is None else make(finish)
+        registry = Registry([flow, *beside()])
+        async with self.open_store(store, registry=registry, concurrency=self.concurrency) as opened:
             yield Site(
                 opened=opened,
                 flow=flow,

@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
+from uuid import uuid4
 
 import attrs
+
+from holdfast_testing.bench.hosts import Server
 
 
 @attrs.frozen(kw_only=True)
@@ -48,9 +51,33 @@ class Sizes:
     log_bytes: int = 8 * 1024 * 1024
     #: Stages without an engine around them.
     bare_stages: int = 20_000
+    #: Runs of one stage that are drained.
+    singles: int = 10_000
+    #: Finished runs, and waiting ones, in the tables of a server.
+    past: tuple[int, ...] = (100_000,)
+    waiting: int = 100_000
+    #: Runs that are truly executed before the others are copied from them.
+    seeds: int = 500
+    #: What the figures of workers in processes of their own are taken from: starts, and idle time.
+    apart_starts: int = 40
+    apart_pause_seconds: float = 0.3
+    apart_idle_seconds: float = 15.0
+    #: How long a steady load lasts, and how long in the middle of it an old snapshot stays open elsewhere.
+    steady_seconds: float = 30.0
+    snapshot_seconds: float = 15.0
 
 
-FULL: Final = Sizes()
+USUAL: Final = Sizes()
+#: What is documented: an hour on a machine that does nothing else.
+FULL: Final = Sizes(
+    past=(100_000, 1_000_000),
+    waiting=1_000_000,
+    apart_starts=200,
+    apart_pause_seconds=1.0,
+    apart_idle_seconds=120.0,
+    steady_seconds=600.0,
+    snapshot_seconds=300.0,
+)
 QUICK: Final = Sizes(
     runs=200,
     latency_stages=50,
@@ -67,6 +94,14 @@ QUICK: Final = Sizes(
     commits=100,
     batches=50,
     bare_stages=5_000,
+    singles=1_000,
+    past=(5_000,),
+    waiting=5_000,
+    seeds=100,
+    apart_starts=10,
+    apart_idle_seconds=3.0,
+    steady_seconds=6.0,
+    snapshot_seconds=3.0,
 )
 
 
@@ -74,14 +109,25 @@ QUICK: Final = Sizes(
 class Place:
     """Where measured stores lie: in memory, or as files of their own in a directory."""
 
-    #: ``memory`` or ``sqlite``.
+    #: ``memory``, ``sqlite`` or ``postgresql``.
     kind: str
-    #: Where files are made and removed again; None for memory.
+    #: Where files are made and removed again; None unless stores are files.
     directory: Path | None = None
+    #: Where databases are made and dropped again; None unless stores are databases.
+    server: Server | None = None
+
+    @property
+    def has_disk(self) -> bool:
+        """Whether what is committed is written to a disk."""
+        return self.directory is not None or self.server is not None
 
     @contextmanager
     def fresh(self) -> Generator[str, None, None]:
         """Give the URL of a store that does not exist yet; remove its files at the end."""
+        if self.server is not None:
+            with self.server.fresh(uuid4().hex[:12]) as url:
+                yield url
+            return
         if self.directory is None:
             yield "memory:"
             return
@@ -100,7 +146,7 @@ class Plan:
     places: tuple[Place, ...] = (MEMORY, Place(kind="sqlite", directory=Path()))
     #: Names of scenarios.
     only: frozenset[str]
-    sizes: Sizes = FULL
+    sizes: Sizes = USUAL
     #: Whole rounds; figures are the medians over them.
     repeat: int = 3
     #: Jobs that the worker executes at once.

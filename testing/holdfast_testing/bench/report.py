@@ -42,7 +42,29 @@ AIMS: Final = (
     *(Aim(scenario="history", store=store, figure="empty_to_full", at_most=1.3) for store in ("memory", "sqlite")),
     *(Aim(scenario="map", store=store, figure="long_to_short", at_most=1.5) for store in ("memory", "sqlite")),
     Aim(scenario="map", store="sqlite", figure="grown_megabytes", at_most=100),
+    *(
+        Aim(scenario=scenario, store="postgresql", figure=figure, at_least=least, at_most=most)
+        for scenario, figure, least, most in (
+            ("throughput", "cpu_us", None, 60),
+            ("workers", "two_to_one", 1.5, None),
+            ("traffic", "round_trips_per_stage", None, 1),
+            ("latency", "bare_commits", None, 1.3),
+            ("latency", "p99_bare_commits", None, 3),
+            ("start", "p50_us", None, 5_000),
+            ("start", "p99_us", None, 20_000),
+            ("idle", "cpu_percent", None, 0.5),
+            ("idle", "queries_per_second", None, 0.2),
+            ("history", "empty_to_past_100000", None, 1.1),
+            ("history", "empty_to_past_1000000", None, 1.1),
+            ("waiting", "empty_to_full", None, 1.1),
+            ("waiting", "full_idle_cpu_percent", None, 0.5),
+            ("snapshot", "loss_percent", None, 30),
+        )
+    ),
 )
+
+#: Settings of a server that have to be on.
+DURABLE: Final = ("fsync", "synchronous_commit", "full_page_writes")
 
 
 @attrs.frozen(kw_only=True)
@@ -73,15 +95,24 @@ class Report:
 
     plan: Plan
     machine: Machine
+    #: The version and settings of the database server; empty if there was none.
+    server: Mapping[str, str]
     baselines: tuple[Baselines, ...]
     results: tuple[Result, ...]
     profiles: tuple[Profile, ...]
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether what was committed would have survived a power cut; if not, its figures say nothing."""
+        return all(self.server.get(name, "on") == "on" for name in DURABLE)
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON values; times are in microseconds."""
         plan = self.plan
         return {
             "machine": attrs.asdict(self.machine),
+            "server": dict(self.server),
+            "is_durable": self.is_durable,
             "settings": {
                 "stores": [place.kind for place in plan.places],
                 "repeat": plan.repeat,

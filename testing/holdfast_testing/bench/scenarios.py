@@ -7,8 +7,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from os import sysconf
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -22,7 +20,7 @@ from holdfast_testing.bench.counting import counted_calls
 from holdfast_testing.bench.filling import fill
 from holdfast_testing.bench.flows import FinishLine, line, mapped
 from holdfast_testing.bench.load import Opening, Site, carry
-from holdfast_testing.bench.numbers import median, percentile
+from holdfast_testing.bench.numbers import median, percentile, resident_bytes
 from holdfast_testing.bench.plan import Place, Sizes
 
 #: More events than any measured run has.
@@ -58,7 +56,7 @@ class Round:
 
     def to_commits(self, microseconds: float) -> Mapping[str, float]:
         """Return a time as a number of bare commits; nothing is committed to a disk in memory."""
-        if self.place.directory is None:
+        if not self.place.has_disk:
             return {}
         return {"bare_commits": microseconds / self.base.commit_p50}
 
@@ -70,7 +68,7 @@ async def throughput(given: Round) -> Figures:
         async with given.opening.site(store, stages=sizes.stages) as site:
             done = await carry(site, runs=sizes.runs, stages=sizes.stages)
     ratios = {"bare_stages_of_cpu": done.cpu / base.bare_stage}
-    if given.place.directory is not None:
+    if given.place.has_disk:
         ratios["batched_rows"] = base.rows_per_second / done.stages_per_second
     return Figures(
         values={
@@ -93,7 +91,8 @@ async def latency(given: Round) -> Figures:
             run = await _one_run(site)
             steps = await _steps(site.opened.persistence, run)
     p50, p99 = percentile(steps, 50), percentile(steps, 99)
-    return Figures(values={"p50_us": p50, "p99_us": p99}, ratios=given.to_commits(p50))
+    ratios = {**given.to_commits(p50), **{f"p99_{name}": ratio for name, ratio in given.to_commits(p99).items()}}
+    return Figures(values={"p50_us": p50, "p99_us": p99}, ratios=ratios)
 
 
 async def length(given: Round) -> Figures:
@@ -181,15 +180,6 @@ async def mapping(given: Round) -> Figures:
 
 def _map(finish: FinishLine, *, limit: int) -> Flow[Any, Any]:
     return mapped("mapped", limit=limit, finish=finish)
-
-
-def resident_bytes() -> int:
-    """Return the memory that the process holds, 0 where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
-    return pages * sysconf("SC_PAGE_SIZE")
 
 
 Scenario = Callable[[Round], Awaitable[Figures]]

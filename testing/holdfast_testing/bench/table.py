@@ -10,7 +10,7 @@ from holdfast_testing.bench.profiling import Profile
 from holdfast_testing.bench.report import Report, Result
 
 #: The unit at the end of a figure's name, and how it is written.
-_UNITS: Final = {"_us": "μs", "_percent": "%", "_megabytes": "MB", "_per_second": "/s"}
+_UNITS: Final = {"_us": "μs", "_percent": "%", "_megabytes": "MB", "_per_second": "/s", "_per_stage": ""}
 
 Row = tuple[str, str, str, str, str]
 
@@ -19,14 +19,23 @@ def table(report: Report) -> list[str]:
     """Return *report* as lines."""
     facts, plan = report.machine, report.plan
     lines = [
-        f"Holdfast {facts.holdfast} · {facts.python} · SQLite {facts.sqlite} (WAL, FULL) · {facts.system}",
+        f"Holdfast {facts.holdfast} · {facts.python} · {_database(report)} · {facts.system}",
         f"{facts.cores_usable} of {facts.cores} cores · {plan.concurrency} jobs at once · medians of {plan.repeat}",
+        *(() if report.is_durable else ("NOT DURABLE: these figures say nothing.",)),
         "",
     ]
     lines += _aligned([("scenario", "store", "figure", "median", "aim"), *_baselines(report), *_results(report)])
     for profile in report.profiles:
         lines += ["", *_profile(profile)]
     return lines
+
+
+def _database(report: Report) -> str:
+    server = dict(report.server)
+    if not server:
+        return f"SQLite {report.machine.sqlite} (WAL, FULL)"
+    version = server.pop("server_version")
+    return f"PostgreSQL {version} ({', '.join(f'{name} {value}' for name, value in server.items())})"
 
 
 def _baselines(report: Report) -> Iterator[Row]:
@@ -47,7 +56,7 @@ def _shown(figure: str, value: float) -> tuple[str, str]:
     unit = next((unit for ending, unit in _UNITS.items() if figure.endswith(ending)), "×")
     number = f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
     ending = next((ending for ending in ("_us", "_percent", "_megabytes") if figure.endswith(ending)), "")
-    return figure.removesuffix(ending).replace("_", " "), f"{number} {unit}"
+    return figure.removesuffix(ending).replace("_", " "), f"{number} {unit}".rstrip()
 
 
 def _aim(result: Result, figure: str) -> str:

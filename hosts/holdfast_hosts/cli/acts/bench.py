@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final
 
+from holdfast.errors import UnusableStore
 from holdfast_hosts.cli.commands.bench import BenchOptions
 from holdfast_hosts.cli.exits import Exit
 from holdfast_hosts.cli.logs import log_to_stderr
@@ -16,7 +18,7 @@ from holdfast_hosts.cli.output import answer, note, show
 from holdfast_hosts.cli.spelling import clean, did_you_mean
 from holdfast_hosts.cli.usage import misused
 from holdfast_hosts.settings import MAX_CONCURRENCY, WorkerSettings
-from holdfast_hosts.store_url import StoreUrl
+from holdfast_hosts.store_url import StoreKind, StoreUrl
 from holdfast_hosts.wiring import Opened, open_kernel
 from holdfast_hosts.worker import Worker, fewer_collections
 
@@ -39,19 +41,27 @@ def bench(options: BenchOptions, *, common: Common) -> int:
     ):
         if not 1 <= value <= most:
             raise misused(f"--{name} is {value}; it is from 1 to {most:,}.")
+    if options.quick and options.full:
+        raise misused("--quick and --full are opposites.")
+    places = _places(kit, common.store)
+    sizes = kit.QUICK if options.quick else kit.FULL if options.full else kit.USUAL
     plan = kit.Plan(
-        places=_places(kit, common.store),
-        only=frozenset(_scenarios(kit, options.only or ())),
-        sizes=kit.QUICK if options.quick else kit.FULL,
+        places=places,
+        only=frozenset(_scenarios(kit, places, options.only or ())),
+        sizes=sizes,
         repeat=options.repeat,
         concurrency=options.concurrency,
         profile=options.profile,
     )
-    log_to_stderr(least="warning")
-    # As in the process of `holdfast worker`.
-    with fewer_collections():
+    with _process():
         report = asyncio.run(
-            kit.measure(plan, open_store=open_kernel, make_worker=_worker, tell=lambda what: note(f"▶ {what}"))
+            kit.measure(
+                plan,
+                open_store=open_kernel,
+                make_worker=_worker,
+                process=_process,
+                tell=lambda what: note(f"▶ {what}"),
+            )
         )
     if common.json:
         answer(report.as_json())
@@ -60,13 +70,23 @@ def bench(options: BenchOptions, *, common: Common) -> int:
     return Exit.DONE
 
 
+@contextmanager
+def _process() -> Generator[None]:
+    """Have what the process of `holdfast worker` has, but for what it says."""
+    log_to_stderr(least="warning")
+    with fewer_collections():
+        yield
+
+
 def _worker(opened: Opened, /, *, concurrency: int) -> Worker:
     return Worker(opened, settings=WorkerSettings(concurrency=concurrency))
 
 
 def _places(kit: Any, store: str) -> tuple[Any, ...]:
-    path = StoreUrl.parse(store).path
-    memory = kit.Place(kind="memory")
+    url = StoreUrl.parse(store)
+    if url.kind is StoreKind.POSTGRES:
+        return (kit.Place(kind="postgresql", server=_server(url)),)
+    path, memory = url.path, kit.Place(kind="memory")
     if path is None:
         return (memory,)
     if not path.parent.is_dir():
@@ -75,8 +95,21 @@ def _places(kit: Any, store: str) -> tuple[Any, ...]:
     return (memory, disk) if store == DEFAULT_STORE else (disk,)
 
 
-def _scenarios(kit: Any, only: Sequence[str]) -> Sequence[str]:
-    known = tuple(kit.SCENARIOS)
+def _server(url: StoreUrl) -> Any:
+    try:
+        from holdfast_adapters.postgres.measuring import PostgresServer
+    except ImportError as error:
+        if error.name != "psycopg":
+            raise
+        raise UnusableStore(
+            str(url), why="This Python has no psycopg.", fix='Install it: pip install "holdfast[postgres]"'
+        ) from error
+    assert url.address is not None, "a Postgres store has an address"
+    return PostgresServer(url.address)
+
+
+def _scenarios(kit: Any, places: Sequence[Any], only: Sequence[str]) -> Sequence[str]:
+    known = tuple(dict.fromkeys(name for place in places for name in kit.scenarios_of(place)))
     for name in only:
         if name not in known:
             raise misused(
