@@ -18,8 +18,8 @@ from holdfast_testing.contracts.keys import KeysContract
 from holdfast_testing.contracts.moves import MovesContract
 from holdfast_testing.contracts.outbox import OutboxContract
 from holdfast_testing.contracts.queries import QueriesContract
-from holdfast_testing.contracts.retention import TERMS, RetentionContract
 from holdfast_testing.contracts.queues import QueuesContract
+from holdfast_testing.contracts.retention import TERMS, RetentionContract
 from holdfast_testing.contracts.samples import KNOWN, MANY, SINK, TTL, begin, created, everything, key, run_id, wanted
 from holdfast_testing.contracts.singletons import SingletonsContract
 from holdfast_testing.contracts.snapshots import SnapshotsContract

@@ -7,6 +7,8 @@ list of violations comes back, and an empty one is good.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from holdfast.ports.blob_store import BlobStore
 from holdfast.ports.definitions import Definitions
 from holdfast.ports.persistence import Persistence
@@ -51,6 +53,7 @@ __all__ = [
     "Observation",
     "Violation",
     "check_all",
+    "check_histories",
     "check_run",
     "identities",
     "observe",
@@ -99,6 +102,17 @@ async def check_all(
     """
     runs = await histories(persistence, definitions=definitions, blob_store=blob_store)
     found = [*ledger.violations, *nobody_is_orphaned(await persistence.list_orphans(limit=10))]
+    found.extend(await check_histories(runs, ledger, persistence=persistence))
+    return found
+
+
+async def check_histories(runs: Sequence[History], ledger: Ledger, *, persistence: Persistence) -> list[Violation]:
+    """Return the promises that are broken for runs that were read already, and for what the ledger knows.
+
+    The work grows with the square of the ledger. Where it is long it can be split: into parts of which each holds runs
+    and everything that was asked about them, under whatever key.
+    """
+    found: list[Violation] = []
     for history in runs:
         found.extend(check_run(history, ledger))
     books = await open_books(runs, ledger, persistence=persistence)

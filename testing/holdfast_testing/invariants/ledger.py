@@ -115,6 +115,9 @@ class Ledger:
         self.looked_up: dict[Identity, OperationRecord] = {}
         #: What user code was given for each checkpoint and each answered wait, at first.
         self.kept: dict[tuple[StageKey, str], object] = {}
+        #: How many jobs of each limited queue may be leased, by its name: those that were leased when the limit was set
+        #: count down to it.
+        self.limits: dict[str, int] = {}
         #: What was found broken while the story went on.
         self.violations: list[Violation] = []
 

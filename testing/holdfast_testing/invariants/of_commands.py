@@ -170,8 +170,9 @@ def _doings(history: History) -> Iterator[tuple[str, type[Command[Any]], list[Ev
 
 
 def _is_cancel(event: Event, history: History) -> bool:
-    """Return whether the event tells that somebody cancelled the run: not its parent, and not that undoing is over."""
-    if event.data.get("reason", "").startswith("Its parent"):
+    """Return whether the event tells that somebody cancelled the run by a command made for that."""
+    # Its parent does it too, and a run that takes its place; and undoing ends so.
+    if event.data.get("reason", "").startswith(("Its parent", "Replaced by")):
         return False
     if event.type is EventType.RUN_COMPENSATING:
         return bool(event.data["because"] == "cancelled")

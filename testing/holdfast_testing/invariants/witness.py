@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from holdfast.change import Change, Committed, Refusal
 from holdfast.entities.definition import Definition
+from holdfast.entities.queue import QueueLimits
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import Lease, StageKey
 from holdfast.entities.timer import Timer
@@ -89,7 +90,36 @@ class _Witness:
                     await self._remember(change, outcome)
         if any(_could_be_orphaned(self._ledger.seen.get(run_id)) for run_id in deeds):
             self._ledger.violations.extend(nobody_is_orphaned(await self._persistence.list_orphans(limit=10)))
+        await self._count()
         return outcomes
+
+    async def set_queue(self, limits: QueueLimits) -> None:
+        """Set the limits, and watch from now on how many jobs of the queue are leased."""
+        await self._persistence.set_queue(limits)
+        self._ledger.limits.pop(limits.name, None)
+        if limits.concurrency is not None:
+            self._ledger.limits[limits.name] = await self._leased(limits.name)
+            await self._count()
+
+    async def _leased(self, queue: str) -> int:
+        states = await self._persistence.list_queues()
+        return next((state.leased for state in states if state.limits.name == queue), 0)
+
+    async def _count(self) -> None:
+        """Look whether no queue has more jobs leased than it may."""
+        limits = self._ledger.limits
+        if not limits:
+            return
+        for state in await self._persistence.list_queues():
+            name, limit = state.limits.name, state.limits.concurrency
+            if name not in limits or limit is None:
+                continue
+            if state.leased > max(limit, limits[name]):
+                found = f"{state.leased} of its jobs are leased, and {limit} may be"
+                self._ledger.violations.append(
+                    Violation(invariant="I33", promise="limits hold", subject=f"queue {name}", found=found)
+                )
+            limits[name] = min(limits[name], state.leased)
 
     async def _due(self) -> Sequence[Timer]:
         return await self._persistence.list_due_timers(limit=READ_LIMIT)
@@ -99,6 +129,7 @@ class _Witness:
         leases = await self._persistence.lease(request)
         for run_id in dict.fromkeys(lease.key.run_id for lease in leases):
             await self._look(run_id, leases=[lease for lease in leases if lease.key.run_id == run_id])
+        await self._count()
         return leases
 
     async def lease_one(self, key: StageKey, *, worker: str, ttl: timedelta) -> Lease | None:
@@ -106,6 +137,7 @@ class _Witness:
         lease = await self._persistence.lease_one(key, worker=worker, ttl=ttl)
         if lease is not None:
             await self._look(key.run_id, leases=[lease])
+            await self._count()
         return lease
 
     async def extend(self, leases: Sequence[LeaseRef], *, ttl: timedelta) -> Sequence[LeaseRef]:
@@ -114,6 +146,7 @@ class _Witness:
         extended = [ref for ref in leases if ref not in lost]
         for run_id in dict.fromkeys(ref.key.run_id for ref in leases):
             await self._look(run_id, extended=[ref for ref in extended if ref.key.run_id == run_id])
+        await self._count()
         return lost
 
     async def _look(

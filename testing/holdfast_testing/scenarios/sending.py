@@ -8,6 +8,7 @@ from typing import Any
 from holdfast.authoring.flow import Flow
 from holdfast.command import Command
 from holdfast.commands.plugin_replay_dlq import PluginReplayDlq
+from holdfast.commands.queue_configure import QueueConfigure
 from holdfast.commands.run_cancel import RunCancel
 from holdfast.commands.run_create import RunCreate
 from holdfast.commands.run_pause import RunPause
@@ -15,6 +16,7 @@ from holdfast.commands.run_rerun_from import RunRerunFrom
 from holdfast.commands.run_resume import RunResume
 from holdfast.commands.run_retry import RunRetry
 from holdfast.commands.run_unpause import RunUnpause
+from holdfast.creating import SingletonPolicy
 from holdfast_testing.scenarios.scenario import Moment, Said, Send
 
 
@@ -36,6 +38,22 @@ def create(
         start_at=start_at,
     )
     return Send(name=name, command=lambda _: command)
+
+
+def create_single(
+    name: str, flow: Flow[Any, Any], *, policy: SingletonPolicy = SingletonPolicy.QUEUE, when: Moment | None = None
+) -> Send:
+    """Create a run of which one goes on at a time."""
+    command = RunCreate(
+        workflow_id=flow.id, input="x", operation_id=f"create {name}", singleton="s", singleton_policy=policy
+    )
+    return Send(name=name, command=lambda _: command, when=when)
+
+
+def limit(name: str, queue: str, *, concurrency: int | None, when: Moment | None = None) -> Send:
+    """Give the queue that limit and no other."""
+    command = QueueConfigure(queue=queue, concurrency=concurrency, per_key=concurrency)
+    return Send(name=name, command=lambda _: command, when=when)
 
 
 def cancel(name: str, run: str, *, when: Moment) -> Send:

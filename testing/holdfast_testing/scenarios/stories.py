@@ -5,12 +5,25 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+import attrs
+
+from holdfast.creating import SingletonPolicy
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
 from holdfast_testing.clock import START
 from holdfast_testing.scenarios import flows, graphs
 from holdfast_testing.scenarios.scenario import HasEnded, IsOpen, Quiet, Scenario, StageIs
-from holdfast_testing.scenarios.sending import cancel, create, pause, rerun, resume, retry, unpause
+from holdfast_testing.scenarios.sending import (
+    cancel,
+    create,
+    create_single,
+    limit,
+    pause,
+    rerun,
+    resume,
+    retry,
+    unpause,
+)
 
 #: Two inputs for which the conditions of the workflows go different ways.
 ONE_WAY: Final = "a"
@@ -196,6 +209,51 @@ DELAYED: Final = Scenario(
     ends={"run": RunStatus.COMPLETED},
 )
 
+#: Runs that are handed out one job at a time, until the limit is lifted.
+LIMITED: Final = Scenario(
+    name="limited",
+    flows=(flows.PARALLEL, flows.SHORT),
+    script=(
+        limit("limit", "default", concurrency=1),
+        create("run", flows.PARALLEL),
+        create("other", flows.SHORT),
+        limit("lift", "default", concurrency=None, when=HasEnded(run="run")),
+        attrs.evolve(create("last", flows.SHORT), when=HasEnded(run="other")),
+    ),
+    ends={"run": RunStatus.COMPLETED, "other": RunStatus.COMPLETED, "last": RunStatus.COMPLETED},
+)
+
+#: Runs of one singleton key, of which one goes on at a time, and one that is cancelled while it is held.
+SINGLE: Final = Scenario(
+    name="single",
+    flows=(flows.SHORT,),
+    script=(
+        create_single("run", flows.SHORT),
+        create_single("second", flows.SHORT),
+        create_single("third", flows.SHORT),
+        cancel("cancel", "second", when=HasEnded(run="run")),
+        create_single("skipped", flows.SHORT, policy=SingletonPolicy.SKIP, when=HasEnded(run="third")),
+    ),
+    ends={"run": RunStatus.COMPLETED, "third": RunStatus.COMPLETED, "skipped": RunStatus.COMPLETED},
+)
+
+#: A run that takes the place of those before it.
+REPLACED: Final = Scenario(
+    name="replaced",
+    flows=(flows.LINEAR,),
+    script=(
+        create_single("run", flows.LINEAR),
+        create_single("held", flows.LINEAR),
+        create_single(
+            "new",
+            flows.LINEAR,
+            policy=SingletonPolicy.REPLACE,
+            when=StageIs(run="run", stage_id="first", status=StageStatus.COMPLETED),
+        ),
+    ),
+    ends={"held": RunStatus.CANCELLED, "new": RunStatus.COMPLETED},
+)
+
 STORIES: Final = (
     BRANCH,
     JOIN,
@@ -215,4 +273,7 @@ STORIES: Final = (
     PAUSED,
     RETRIED,
     DELAYED,
+    LIMITED,
+    SINGLE,
+    REPLACED,
 )
