@@ -8,9 +8,12 @@ from typing import Any, cast
 import pytest
 
 from holdfast.authoring.batch import BatchStage, Pending
+from holdfast.authoring.classes import flow
 from holdfast.authoring.condition import condition_of, label_of
 from holdfast.authoring.context import Context
 from holdfast.authoring.flow import workflow
+from holdfast.authoring.nodes import entry, node
+from holdfast.authoring.registry import Registry
 from holdfast.authoring.source import Source
 from holdfast.authoring.stage import stage
 from holdfast.entities.definition import Calling
@@ -205,3 +208,48 @@ def test_long_labels_are_cut() -> None:
     )
     assert len(label) == 200
     assert label.endswith("…")
+
+
+def test_every_way_of_writing_takes_a_weight() -> None:
+    """A weight may be given wherever a stage is written, and replaced by `using`."""
+
+    @stage(weight=3)
+    async def heavy(number: int) -> int:
+        return number
+
+    class Batch(BatchStage[int, int, int]):
+        weight = 4
+
+        async def submit(self, number: int, ctx: Context) -> int:
+            return number
+
+        async def poll(self, reference: int, ctx: Context) -> int:
+            return reference
+
+    @workflow("alone", weight=5)
+    async def alone(number: int) -> int:
+        return number
+
+    @flow("nodes", "1")
+    class Nodes:
+        @entry
+        @node(weight=6)
+        async def begin(self, ctx: Context) -> int:
+            return 1
+
+    line = workflow("line", input=int).pipe(heavy).pipe(heavy.using(name="light", weight=0)).pipe(Batch())
+    line = line.pipe(Batch().using(name="other", weight=7))
+    weights = {spec.id: spec.weight for spec in line.definition().stages.values() if "~" not in spec.id}
+    assert weights == {"heavy": 3, "light": 0, "Batch": 4, "other": 7}
+    assert alone.definition().stages["alone"].weight == 5
+    assert Registry([Nodes]).get("nodes", "1").stages["begin"].weight == 6
+
+
+@pytest.mark.parametrize("weight", [-1, 1.5, "2", True, None])
+def test_a_weight_is_a_whole_number(weight: Any) -> None:
+    """A weight that is none is refused with the line that gives it."""
+    with pytest.raises(DefinitionError, match='weight of stage "heavy"'):
+
+        @stage(weight=weight)
+        async def heavy(number: int) -> int:
+            return number

@@ -14,7 +14,7 @@ from holdfast.authoring import mistakes
 from holdfast.authoring.context import Context
 from holdfast.authoring.fit import fits
 from holdfast.authoring.mistakes import Subject
-from holdfast.authoring.options import checked_name, checked_retry, checked_span, read_options
+from holdfast.authoring.options import checked_name, checked_number, checked_retry, checked_span, read_options
 from holdfast.authoring.signature import Assumed, Declared, Signature, read_signature, resolve, without_members
 from holdfast.authoring.source import caller, source_of, source_of_class
 from holdfast.authoring.stage import Plan, Stage, undoing_of
@@ -66,6 +66,8 @@ class BatchStage(Stage[In_contra, Out_co], Generic[In_contra, Ref, Out_co]):
     needs: Sequence[Stage[Any, Any] | str] = ()
     #: Where the stage's jobs wait for a worker.
     queue: str = DEFAULT_QUEUE
+    #: How many tokens a submission takes of the rate of its queue, if that has one; polls take none.
+    weight: int = 1
     #: A staticmethod that undoes what the stage did, in a workflow with ``compensate=True``; called with its output.
     compensate: Callable[..., Any] | None = None
 
@@ -95,6 +97,7 @@ class BatchStage(Stage[In_contra, Out_co], Generic[In_contra, Ref, Out_co]):
         timeout: Span | None = None,
         name: str | None = None,
         queue: str | None = None,
+        weight: int | None = None,
     ) -> Self:
         """Return the same stage with other options; those that are not given stay.
 
@@ -110,6 +113,8 @@ class BatchStage(Stage[In_contra, Out_co], Generic[In_contra, Ref, Out_co]):
             other.timeout = checked_span(f'timeout of stage "{other.id}"', timeout, call=call)
         if queue is not None:
             other.queue = checked_name(f'queue of stage "{other.id}"', queue, call=call)
+        if weight is not None:
+            other.weight = checked_number(f'weight of stage "{other.id}"', weight, least=0, call=call)
         return other
 
     def plan(self, names: Mapping[str, Any]) -> Plan:
@@ -122,6 +127,7 @@ class BatchStage(Stage[In_contra, Out_co], Generic[In_contra, Ref, Out_co]):
             timeout=self.timeout,
             needs=self.needs,
             queue=self.queue,
+            weight=self.weight,
             compensate=self.compensate,
             call=source,
         )

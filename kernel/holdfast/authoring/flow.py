@@ -271,6 +271,7 @@ def workflow(
     key: Callable[[Any], str] | None = None,
     waits: Mapping[str, Any] | None = None,
     queue: str = DEFAULT_QUEUE,
+    weight: int = 1,
 ) -> Imperative: ...
 def workflow(  # noqa: PLR0913 - one for each option
     id: str,
@@ -286,6 +287,7 @@ def workflow(  # noqa: PLR0913 - one for each option
     key: Callable[[Any], str] | None = None,
     waits: Mapping[str, Any] | None = None,
     queue: str = DEFAULT_QUEUE,
+    weight: int = 1,
 ) -> Any:
     """Begin a workflow, to which `Flow.pipe`, `Flow.parallel` and their like add stages.
 
@@ -304,6 +306,7 @@ def workflow(  # noqa: PLR0913 - one for each option
         key: Of a function: as for `stage`.
         waits: Of a function: as for `stage`.
         queue: Of a function: as for `stage`.
+        weight: Of a function: as for `stage`.
 
     Raises:
         DefinitionError: If an argument is not fit to be what it is.
@@ -322,7 +325,7 @@ def workflow(  # noqa: PLR0913 - one for each option
         return Flow(begun(read_header(id, input=kind, options=options, call=call)))
 
     if input is FOLLOWS:
-        return Imperative(begin=begin, retry=retry, key=key, waits=waits, queue=queue)
+        return Imperative(begin=begin, retry=retry, key=key, waits=waits, queue=queue, weight=weight)
     return begin(input)
 
 

@@ -43,6 +43,7 @@ class Imperative:
     key: Callable[[Any], str] | None = None
     waits: Mapping[str, Any] | None = None
     queue: str = DEFAULT_QUEUE
+    weight: int = 1
 
     @overload
     def __call__(self, function: WithoutInput[Ok[Out] | Fail | Wait], /) -> Flow[None, Out]: ...  # type: ignore[overload-overlap]  # first match
@@ -67,6 +68,7 @@ class Imperative:
             subject = Subject(f'workflow function "{getattr(function, "__name__", "function")}"', source_of(function))
             fix = 'Write `async def`. For a plain function, decorate it with @stage: workflow("id", …).pipe(it).'
             raise mistakes.uncallable(subject, "is not async", fix=fix)
-        decorated: Any = stage(retry=self.retry, key=self.key, waits=self.waits, queue=self.queue)(function)
+        decorate = stage(retry=self.retry, key=self.key, waits=self.waits, queue=self.queue, weight=self.weight)
+        decorated: Any = decorate(function)
         taken = decorated.plan(call.names).input
         return self.begin(None if taken is None else taken.annotation).pipe(decorated)

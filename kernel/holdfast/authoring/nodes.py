@@ -79,6 +79,7 @@ def node(
     key: Callable[[Any], str] | None = None,
     waits: Mapping[str, Any] | None = None,
     compensate: Callable[..., Any] | None = None,
+    weight: int = 1,
 ) -> Callable[[Method], Method]: ...
 def node(  # noqa: PLR0913 - one for each option
     id: Any = None,
@@ -91,6 +92,7 @@ def node(  # noqa: PLR0913 - one for each option
     key: Callable[[Any], str] | None = None,
     waits: Mapping[str, Any] | None = None,
     compensate: Callable[..., Any] | None = None,
+    weight: int = 1,
 ) -> Any:
     """Make a node of a flow class of a method ``(self, ctx)``, sync or async.
 
@@ -108,6 +110,7 @@ def node(  # noqa: PLR0913 - one for each option
         waits: The types of the payloads that the node waits for, by name.
         compensate: Undoes what the completed node did, in a flow with ``compensate=True``; called with its output and,
             if it wants, the context. A method that stands above, or a function.
+        weight: How many tokens an attempt takes of the rate of its queue, if that has one.
 
     Raises:
         DefinitionError: If an option is not fit to be what it is.
@@ -125,6 +128,7 @@ def node(  # noqa: PLR0913 - one for each option
             key=key,
             waits=waits,
             compensate=compensate,
+            weight=weight,
             call=call,
         )
         return _note(method, node=Told(options=options, call=call))
