@@ -12,11 +12,12 @@ from holdfast.authoring.classes import flow
 from holdfast.authoring.condition import condition_of, label_of
 from holdfast.authoring.context import Context
 from holdfast.authoring.flow import workflow
-from holdfast.authoring.nodes import entry, node
+from holdfast.authoring.nodes import edge, entry, node
 from holdfast.authoring.registry import Registry
 from holdfast.authoring.source import Source
 from holdfast.authoring.stage import stage
 from holdfast.entities.definition import Calling
+from holdfast.entities.graph import END
 from holdfast.errors import DefinitionError
 
 HERE = Source(__file__, 1)
@@ -233,6 +234,7 @@ def test_every_way_of_writing_takes_a_weight() -> None:
     @flow("nodes", "1")
     class Nodes:
         @entry
+        @edge(END)
         @node(weight=6)
         async def begin(self, ctx: Context) -> int:
             return 1
