@@ -34,7 +34,9 @@ from holdfast_adapters.memory import MemoryPersistence, application, journal
 from holdfast_adapters.memory.application import Application
 from holdfast_adapters.memory.journal import MemoryJournal
 from holdfast_adapters.memory.outbox import MemoryOutbox
+from holdfast_adapters.memory.queues import Room
 from holdfast_adapters.memory.rows import InstanceRow, RunRow, place
+from holdfast_adapters.memory.singles import Singles
 from holdfast_adapters.memory.work import MemoryWork
 from tests.simulation.graph_mutants import GRAPH_MUTANTS
 from tests.simulation.planting import Mutant
@@ -228,9 +230,35 @@ def settlement_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     def forgotten(self: Application, run: RunRow, fence: Fence, what: Finish | Requeue | Suspend | Park) -> None:
         row = run.jobs[place(fence.key)]
         settle(self, run, fence, what)
-        row.settled_epoch = 0
+        row.lost = (*row.lost, fence.epoch)
 
     patch.setattr(Application, "_settle", forgotten)
+
+
+def limits_are_not_heeded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Room, "has_any", lambda *_: True)
+
+
+def grants_pass_limits(patch: pytest.MonkeyPatch) -> None:
+    give = Application._give
+
+    def given(self: Application, run: RunRow) -> None:
+        queues, self._store.queues = self._store.queues, {}
+        give(self, run)
+        self._store.queues = queues
+
+    patch.setattr(Application, "_give", given)
+
+
+def turn_is_not_passed_on(patch: pytest.MonkeyPatch) -> None:
+    def kept(self: Application, run: RunRow) -> None:
+        self._store.singles.drop(run)
+
+    patch.setattr(Application, "_pass_turn", kept)
+
+
+def singletons_go_side_by_side(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Singles, "of", lambda *_: [])
 
 
 def failure_of_the_store_counts_as_done(patch: pytest.MonkeyPatch) -> None:
@@ -266,6 +294,10 @@ MUTANTS: Final = (
     Mutant(name="generations mixed", plant=superseded_outputs_stay_visible, breaks="I10", scenario="rerun"),
     Mutant(name="version stands still", plant=lease_leaves_the_version, breaks="I5", scenario="parallel"),
     Mutant(name="settlement forgotten", plant=settlement_is_forgotten, breaks="I15", scenario="linear"),
+    Mutant(name="limits not heeded", plant=limits_are_not_heeded, breaks="I33", scenario="limited"),
+    Mutant(name="grants pass limits", plant=grants_pass_limits, breaks="I33", scenario="limited"),
+    Mutant(name="turn not passed on", plant=turn_is_not_passed_on, breaks="I25", scenario="single"),
+    Mutant(name="singletons side by side", plant=singletons_go_side_by_side, breaks="I33", scenario="single"),
     Mutant(name="outage taken for success", plant=failure_of_the_store_counts_as_done, breaks="I2", scenario="linear"),
     *GRAPH_MUTANTS,
 )

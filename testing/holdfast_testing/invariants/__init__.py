@@ -13,7 +13,11 @@ from holdfast.ports.blob_store import BlobStore
 from holdfast.ports.definitions import Definitions
 from holdfast.ports.persistence import Persistence
 from holdfast_testing.invariants.at_commit import fold_gives_the_rows, nobody_is_orphaned, nothing_is_lacking
-from holdfast_testing.invariants.between_runs import children_follow_their_parents, keyed_results_are_made_once
+from holdfast_testing.invariants.between_runs import (
+    children_follow_their_parents,
+    keyed_results_are_made_once,
+    singletons_follow_each_other,
+)
 from holdfast_testing.invariants.history import History, histories
 from holdfast_testing.invariants.ledger import Effect, Ledger, LedgerSink, Observation, Violation
 from holdfast_testing.invariants.of_commands import (
@@ -120,6 +124,7 @@ async def check_histories(runs: Sequence[History], ledger: Ledger, *, persistenc
         found.extend(check(books))
     found.extend(keyed_results_are_made_once(runs))
     found.extend(children_follow_their_parents(runs))
+    found.extend(singletons_follow_each_other(runs))
     found.extend(every_event_arrives(runs, ledger))
     found.extend(events_arrive_in_order(ledger))
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageInstance, StageStatus
@@ -13,6 +15,8 @@ from holdfast_testing.invariants.ledger import Violation
 
 #: What ends a run otherwise than well.
 _CUTS = (EventType.RUN_FAILED, EventType.RUN_CANCELLED, EventType.RUN_COMPENSATING)
+_BEGINS = (EventType.RUN_STARTED, EventType.RUN_RERUN, EventType.RUN_RETRIED)
+_ENDS = (EventType.RUN_COMPLETED, EventType.RUN_FAILED, EventType.RUN_CANCELLED)
 #: Tenant, workflow, stage and key.
 _Scope = tuple[str, str, str, str]
 
@@ -50,6 +54,39 @@ def children_follow_their_parents(runs: Sequence[History]) -> Iterator[Violation
             yield _lost(history, f"its parent told {len(told)} times that it was started")
         if parent.run.status in {RunStatus.FAILED, RunStatus.CANCELLED} and not history.run.status.is_terminal:
             yield _lost(history, f"it is {history.run.status.value}, and its parent {parent.run.status.value}")
+
+
+def singletons_follow_each_other(runs: Sequence[History]) -> Iterator[Violation]:
+    """I33: of the runs of one singleton key one goes on at a time."""
+    spans: dict[tuple[str, str, str], list[tuple[datetime, datetime, str]]] = {}
+    for history in runs:
+        run = history.run
+        if run.singleton is not None:
+            key = (run.header.tenant, run.header.workflow_id, run.singleton)
+            spans.setdefault(key, []).extend((begun, ended, run.id) for begun, ended in _spans(history))
+    for key, found in spans.items():
+        found.sort()
+        for (_, ended, earlier), (begun, _, later) in itertools.pairwise(found):
+            if begun < ended:
+                yield Violation(
+                    invariant="I33",
+                    promise="limits hold",
+                    subject=f"singleton {key}",
+                    found=f"run {later} began at {begun}, and run {earlier} ended at {ended}",
+                )
+
+
+def _spans(history: History) -> Iterator[tuple[datetime, datetime]]:
+    """Yield when the run began and ended, once for each generation that was admitted."""
+    begun: datetime | None = None
+    for event in history.events:
+        if event.type in _BEGINS:
+            begun = event.at
+        elif event.type in _ENDS and begun is not None:
+            yield begun, event.at
+            begun = None
+    if begun is not None:
+        yield begun, datetime.max.replace(tzinfo=UTC)
 
 
 def _lost(history: History, found: str) -> Violation:
