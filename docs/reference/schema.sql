@@ -112,15 +112,22 @@ CREATE TABLE job (
     depth INTEGER NOT NULL,
     origin INTEGER NOT NULL,
     guarded INTEGER NOT NULL,
+    -- Those of its run.
+    tenant TEXT NOT NULL,
+    concurrency_key TEXT NOT NULL,
+    weight INTEGER NOT NULL,
+    delayed INTEGER NOT NULL,
     PRIMARY KEY (run, stage_id, generation, turn, item)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX job_claim ON job (workflow_id, workflow_version, queue, status, priority DESC, due_at)
-WHERE due_at IS NOT NULL;
+CREATE INDEX job_claim ON job (
+    workflow_id, workflow_version, queue, status, delayed, priority DESC, tenant, concurrency_key, due_at
+)
+WHERE due_at IS NOT NULL AND delayed = 0;
 
-CREATE INDEX job_due ON job (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX job_due ON job (queue, delayed, due_at) WHERE due_at IS NOT NULL;
 
-CREATE INDEX job_lease ON job (lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX job_lease ON job (queue, lease_until) WHERE lease_until IS NOT NULL;
 
 CREATE TABLE keyed (
     tenant TEXT NOT NULL,
@@ -141,6 +148,8 @@ CREATE TABLE keyed (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX keyed_holder ON keyed (run, holder, generation, turn, item) WHERE digest IS NULL;
+
+CREATE INDEX keyed_run ON keyed (run);
 
 CREATE TABLE log (
     id INTEGER PRIMARY KEY,
@@ -186,8 +195,14 @@ CREATE TABLE operation (
     result TEXT NOT NULL,
     run_id TEXT NOT NULL,
     at INTEGER NOT NULL,
+    -- When it may go; NULL while its run is there.
+    forget_at INTEGER,
     PRIMARY KEY (tenant, scope, key)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX operation_forget ON operation (forget_at) WHERE forget_at IS NOT NULL;
+
+CREATE INDEX operation_run ON operation (run_id);
 
 CREATE VIEW orphan_runs AS
 SELECT run.id
@@ -195,7 +210,30 @@ FROM run
 WHERE run.status IN ('RUNNING', 'WAITING', 'PAUSED', 'COMPENSATING')
     AND NOT EXISTS (SELECT 1 FROM job WHERE job.run = run.n AND job.status <> 'WAITING')
     AND NOT EXISTS (SELECT 1 FROM timer WHERE timer.run = run.n)
-    AND NOT EXISTS (SELECT 1 FROM wait WHERE wait.run = run.n AND wait.status = 'OPEN');
+    AND NOT EXISTS (SELECT 1 FROM wait WHERE wait.run = run.n AND wait.status = 'OPEN')
+UNION ALL
+-- Held runs whose turn nobody will pass on: of their key no run goes on, and none has a timer.
+SELECT run.id
+FROM run INDEXED BY run_singleton
+WHERE run.singleton IS NOT NULL AND run.finished_at IS NULL AND run.held = 1
+    AND NOT EXISTS (SELECT 1 FROM timer WHERE timer.run = run.n)
+    AND NOT EXISTS (
+        SELECT 1 FROM run other INDEXED BY run_singleton
+        WHERE other.tenant = run.tenant AND other.workflow_id = run.workflow_id AND other.singleton = run.singleton
+            AND other.finished_at IS NULL
+            AND (other.held = 0 OR EXISTS (SELECT 1 FROM timer WHERE timer.run = other.n))
+    );
+
+CREATE TABLE queue (
+    name TEXT PRIMARY KEY,
+    concurrency INTEGER,
+    per_key INTEGER,
+    tokens INTEGER,
+    period INTEGER,
+    burst INTEGER,
+    full_at INTEGER,
+    paused INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE run (
     n INTEGER PRIMARY KEY,
@@ -224,13 +262,22 @@ CREATE TABLE run (
     -- Whether it may not be admitted yet.
     held INTEGER NOT NULL DEFAULT 0,
     -- The id of the run that started it.
-    parent TEXT
+    parent TEXT,
+    tenant TEXT NOT NULL,
+    -- Empty for none in particular.
+    concurrency_key TEXT NOT NULL,
+    singleton TEXT
 ) STRICT;
+
+CREATE INDEX run_ended ON run (finished_at, id) WHERE finished_at IS NOT NULL;
 
 CREATE INDEX run_parent ON run (parent, id) WHERE parent IS NOT NULL;
 
-CREATE INDEX run_pending ON run (workflow_id, workflow_version, priority DESC, created_at, id)
+CREATE INDEX run_pending ON run (workflow_id, workflow_version, priority DESC, tenant, created_at, id)
 WHERE status = 'PENDING' AND held = 0;
+
+CREATE INDEX run_singleton ON run (tenant, workflow_id, singleton, held, created_at, id)
+WHERE singleton IS NOT NULL AND finished_at IS NULL;
 
 CREATE INDEX run_status ON run (status, id);
 
@@ -240,7 +287,6 @@ CREATE INDEX run_workflow ON run (workflow_id, id);
 
 CREATE TABLE run_payload (
     run INTEGER PRIMARY KEY,
-    tenant TEXT NOT NULL,
     idempotency_key TEXT,
     input TEXT,
     input_digest TEXT NOT NULL,
@@ -324,6 +370,8 @@ CREATE TABLE token (
     name TEXT NOT NULL,
     expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX token_run ON token (run);
 
 CREATE TABLE wait (
     id INTEGER PRIMARY KEY,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -34,6 +33,7 @@ from holdfast_adapters.sqlite.found import (
     DEPTH,
     EPOCH,
     GIVE_UP_AT,
+    LIMITED,
     LOST,
     MAX_ATTEMPTS,
     ORIGIN,
@@ -42,6 +42,7 @@ from holdfast_adapters.sqlite.found import (
     VIA,
     WORKER,
     Found,
+    lost_epochs,
 )
 from holdfast_adapters.sqlite.notes import note
 from holdfast_adapters.sqlite.prepared import EventText, JobKey, Prepared, event_text, job_key, job_row, payload_columns
@@ -61,8 +62,6 @@ _NEVER: Final = (0, 0, 0, None, None)
 #: Of one too: lost, via, depth, origin, failure, metrics, edge and output.
 _BLANK: Final = (None, None, 1, 1, None, None, None, None, None, None, None)
 _NO_MESSAGE: Final = (None, None, None, None, None)
-#: Of the epochs that were lost on one job this many are remembered; reaping counts as an attempt, so few ever are.
-_MOST_LOST: Final = 32
 
 
 class Acceptance:
@@ -77,6 +76,7 @@ class Acceptance:
         "_found",
         "_jobs",
         "_kept",
+        "_limited",
         "_now",
         "_prepared",
         "_run",
@@ -103,6 +103,8 @@ class Acceptance:
         self._closes = False
         #: The step that closed the run without ending it: its jobs and timers stay.
         self._kept: Step | None = None
+        #: The queues that have limits, whose jobs are handed out by claims alone.
+        self._limited: Sequence[str] = ()
 
     def accept(self, row: tuple[Any, ...]) -> tuple[Committed, Sequence[Step]]:
         """Write the change-set and return its outcome and every step it took.
@@ -113,6 +115,8 @@ class Acceptance:
         change, run, writes = self._change, self._run, self._writes
         before = run.status
         run.version += 1
+        if row[LIMITED] is not None:
+            self._limited = encoding.names(row[LIMITED])
         if change.settle is not None:
             self._settle(row)
         if change.fired is not None:
@@ -130,9 +134,9 @@ class Acceptance:
         self._finish(before)
         if self._prepared.has_more:
             note(self._prepared, run, writes=writes, found=self._found)
-        paused = run.status == PAUSED
         taken = [change.step, *steps]
-        held = withheld(taken, paused=paused, limited=()) if paused else frozenset()
+        paused = run.status == PAUSED
+        held = withheld(taken, paused=paused, limited=self._limited) if paused or self._limited else frozenset()
         return Committed(version=run.version, steps=tuple(steps), withheld=held, paused=paused), taken
 
     # The fenced job.
@@ -142,7 +146,7 @@ class Acceptance:
         assert fence is not None, "only a fenced job is settled"
         assert job is not None, "a fence names its job"
         run, now = self._run, self._now
-        lost = _lost_epochs(row) if fence.expired else row[LOST]
+        lost = lost_epochs(row) if fence.expired else row[LOST]
         at = (run.n, *job)
         if isinstance(settle, Finish):
             self._end(settle, at, row=row, lost=lost)
@@ -337,8 +341,9 @@ class Acceptance:
         if self._closes:
             run.active = run.waiting = 0
         for job, waits, step in self._jobs:
-            row = job_row(job, run=run.n, now=self._now, waits=waits, paused=paused)
-            if paused and job.grant is not None and not waits:
+            is_withheld = job.grant is not None and (paused or job.queue in self._limited)
+            row = job_row(job, run=run, now=self._now, waits=waits, withheld=is_withheld)
+            if is_withheld and job.grant is not None and not waits:
                 # The step told that it began.
                 writes.tell(run, [(_RELEASED, *job_key(job.key), encoding.encode({"worker": job.grant.worker}))])
             stays = step is self._kept
@@ -385,9 +390,5 @@ class Acceptance:
             writes.add(rare.TELL_PARENT, (CHILD_PREFIX + run.id, self._now, run.parent))
         if run.status != RunStatus.COMPLETED.value:
             writes.add(rare.TELL_CHILDREN, (PARENT, self._now, run.id))
-
-
-def _lost_epochs(row: tuple[Any, ...]) -> str:
-    """Return the epochs lost on a job, the present one included."""
-    before: list[int] = json.loads(row[LOST]) if row[LOST] else []
-    return encoding.encode([*before, row[EPOCH]][-_MOST_LOST:])
+        if run.singleton is not None:
+            writes.add(rare.PASS_TURN, (self._now, run.n))

@@ -17,6 +17,7 @@ from holdfast_adapters.sqlite.lanes import Control, Lane, Request
 from holdfast_adapters.sqlite.prepared import Prepared
 from holdfast_adapters.sqlite.schema import apply_pending, current_version, open_lock, require_current, translate
 from holdfast_adapters.sqlite.transactions import CommitChanges, Write, Writer
+from holdfast_adapters.sqlite.turns import Turns
 from holdfast_adapters.sqlite.wave import Outcome
 
 T = TypeVar("T")
@@ -37,6 +38,9 @@ class Opened:
         self._clock = clock
         self._migrate = migrate
         self.process = os.getpid()
+        #: Whose turn it is to get jobs, for the writing thread, and to have runs admitted, for the reading one.
+        self.turns = Turns()
+        self.pending_turns = Turns()
         self.writer: Writer | None = None
         self._reader: sqlite3.Connection | None = None
         self.writing = Lane("holdfast-sqlite-writer", self._write, rest=self._rest, idle=self._idle)

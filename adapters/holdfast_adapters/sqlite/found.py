@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,17 +13,18 @@ from holdfast.entities.operation import OperationRecord
 from holdfast.gates import GateState
 from holdfast_adapters.sqlite import encoding, rows
 from holdfast_adapters.sqlite.prepared import Prepared, Scope, WaitKey
-from holdfast_adapters.sqlite.runstate import RUN_STATE
+from holdfast_adapters.sqlite.runstate import RUN_STATE, RUN_WIDTH
 from holdfast_adapters.sqlite.statements import Rows
 
 #: The rows of a wave's runs and of their fenced jobs, in the order of the change-sets: VALUES is the outer loop, and
-#: each of the two joins is a look-up by key.
+#: each of the two joins is a look-up by key. The names of the few queues that have limits come along with each of them,
+#: so that a step needs no statement more.
 CHECK: Final = Rows(
     rows.select(
         """
     SELECT {now},
         j.status, j.epoch, j.attempt, j.max_attempts, j.worker, j.lease_until, j.started_at, j.lost, j.give_up_at,
-        j.via, j.depth, j.origin
+        j.via, j.depth, j.origin, (SELECT nullif(json_group_array(name), '[]') FROM queue)
     FROM (VALUES {{rows}}) v
     LEFT JOIN run r ON r.id = v.column1
     LEFT JOIN job j ON j.run = r.n AND j.stage_id = v.column2 AND j.generation = v.column3 AND j.turn = v.column4
@@ -31,10 +33,12 @@ CHECK: Final = Rows(
     ),
     width=5,
 )
-#: Positions of the job's columns behind those of the run.
-STATUS, EPOCH, ATTEMPT, MAX_ATTEMPTS, WORKER, LEASE_UNTIL, STARTED_AT, LOST, GIVE_UP_AT, VIA, DEPTH, ORIGIN = range(
-    10, 22
+#: Positions of the job's columns behind those of the run, and of the names of the queues that have limits.
+STATUS, EPOCH, ATTEMPT, MAX_ATTEMPTS, WORKER, LEASE_UNTIL, STARTED_AT, LOST, GIVE_UP_AT, VIA, DEPTH, ORIGIN, LIMITED = (
+    range(RUN_WIDTH, RUN_WIDTH + 13)
 )
+#: Of the epochs that were lost on one job this many are remembered; reaping counts as an attempt, so few ever are.
+_MOST_LOST: Final = 32
 
 FIND_OPERATIONS: Final = Rows(
     """
@@ -198,3 +202,9 @@ class Found:
 
 def _gate_key(run_id: str, rule: Rule) -> GateKey:
     return (run_id, rule.gate, rule.generation, rule.turn)
+
+
+def lost_epochs(row: tuple[Any, ...]) -> str:
+    """Return the epochs lost on the job of a row of `CHECK`, the present one included."""
+    before: list[int] = json.loads(row[LOST]) if row[LOST] else []
+    return encoding.encode([*before, row[EPOCH]][-_MOST_LOST:])

@@ -12,6 +12,7 @@ from holdfast_adapters.sqlite.facts import StoreFacts, read_facts
 from holdfast_adapters.sqlite.journal import SqliteJournal
 from holdfast_adapters.sqlite.outbox import SqliteOutbox
 from holdfast_adapters.sqlite.queries import SqliteQueries
+from holdfast_adapters.sqlite.queues import SqliteQueues
 from holdfast_adapters.sqlite.retention import SqliteRetention
 from holdfast_adapters.sqlite.snapshots import SqliteSnapshots
 from holdfast_adapters.sqlite.waits import SqliteWaits
@@ -19,7 +20,14 @@ from holdfast_adapters.sqlite.work import SqliteWork
 
 
 class SqlitePersistence(
-    SqliteJournal, SqliteSnapshots, SqliteWaits, SqliteWork, SqliteOutbox, SqliteQueries, SqliteRetention
+    SqliteJournal,
+    SqliteSnapshots,
+    SqliteWaits,
+    SqliteWork,
+    SqliteQueues,
+    SqliteOutbox,
+    SqliteQueries,
+    SqliteRetention,
 ):
     """The Persistence port on one SQLite file, for one process or several on one machine.
 

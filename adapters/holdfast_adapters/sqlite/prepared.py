@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, Final
 
-from holdfast.change import Change, NewJob, NewWait, Park, Step
+from holdfast.change import Change, NewJob, NewRun, NewWait, Park, Step
 from holdfast.entities.keyed import KeyScope
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageKey, StageStatus
 from holdfast.events import NewEvent
 from holdfast_adapters.sqlite import encoding
+from holdfast_adapters.sqlite.runstate import PAUSED, RunState
 
 _READY: Final = StageStatus.READY.value
 _RUNNING: Final = StageStatus.RUNNING.value
@@ -26,6 +27,9 @@ WaitKey = tuple[JobKey, str]
 Scope = tuple[str, str, str, str]
 #: An event without run, number and instant: type, stage id, generation, turn, item, data.
 EventText = tuple[str, str | None, int | None, int | None, int | None, str | None]
+
+#: Where a singleton key counts: tenant, workflow and key.
+Single = tuple[str, str, str]
 
 _NO_JOB: Final = (None, None, None, None)
 _NO_PAYLOAD: Final = (None, None, None, None)
@@ -49,6 +53,7 @@ class Prepared:
         "parks",
         "run_id",
         "scope",
+        "single",
         "stands_alone",
         "statuses",
     )
@@ -63,6 +68,8 @@ class Prepared:
         self.events = [event_text(event) for event in change.step.events]
         #: The parent of the run it creates.
         self.parent = None if change.create is None else change.create.header.parent_id
+        #: The singleton key of the run it creates.
+        self.single = None if change.create is None else _single(change.create)
         #: Waits it wants to end.
         self.answers: Sequence[WaitKey] = [(job_key(each.key), each.name) for each in change.answers]
         #: Waits of the fenced job that may be there already.
@@ -149,6 +156,10 @@ def _waits_of(jobs: Iterable[NewJob]) -> Iterator[NewWait]:
             yield from job.waits
 
 
+def _single(new: NewRun) -> Single | None:
+    return None if new.singleton is None else (new.header.tenant, new.header.workflow_id, new.singleton)
+
+
 @cache
 def _status_texts(statuses: frozenset[RunStatus]) -> frozenset[str]:
     return frozenset(status.value for status in statuses)
@@ -178,25 +189,26 @@ def payload_columns(payload: Payload | None) -> tuple[Any, ...]:
     return _NO_PAYLOAD if payload is None else (payload.text, payload.digest, payload.size, payload.blob)
 
 
-def job_row(job: NewJob, *, run: int, now: int, waits: bool, paused: bool) -> tuple[Any, ...]:
+def job_row(job: NewJob, *, run: RunState, now: int, waits: bool, withheld: bool) -> tuple[Any, ...]:
     """Return the columns of a new job, in the order of `writes.INSERT_JOB`.
 
     Args:
         job: The job.
-        run: Number of its run.
+        run: Its run.
         now: The instant of the commit.
         waits: Whether it is WAITING.
-        paused: Whether its run is PAUSED.
+        withheld: Whether it gets no grant, although it asks for one.
     """
     grant = job.grant
-    key = (run, *job_key(job.key))
+    key = (run.n, *job_key(job.key))
+    owner = (run.tenant, run.concurrency_key, job.weight)
     kind = (job.workflow_id, job.workflow_version, job.queue, job.priority)
     past = (encoding.names_text(job.via), job.depth, job.origin, job.guarded)
     if waits:
-        return (*key, _WAITING, *kind, None, None, 0, 0, job.max_attempts, None, None, None, *past)
-    if grant is None or paused:
-        due = now + encoding.span(job.delay)
-        dues = (None, due) if paused else (due, None)
-        return (*key, _READY, *kind, *dues, 0, 0, job.max_attempts, None, None, None, *past)
+        return (*key, _WAITING, *kind, None, None, 0, 0, job.max_attempts, None, None, None, *past, *owner, 0)
+    if grant is None or withheld:
+        delay = encoding.span(job.delay)
+        dues = (None, now + delay) if run.status == PAUSED else (now + delay, None)
+        return (*key, _READY, *kind, *dues, 0, 0, job.max_attempts, None, None, None, *past, *owner, delay > 0)
     until = now + encoding.span(grant.ttl)
-    return (*key, _RUNNING, *kind, None, None, 1, 1, job.max_attempts, grant.worker, until, now, *past)
+    return (*key, _RUNNING, *kind, None, None, 1, 1, job.max_attempts, grant.worker, until, now, *past, *owner, 0)

@@ -26,20 +26,20 @@ FORGET_WAITS: Final = """
 REQUEUE_JOB: Final = """
     UPDATE job
     SET status = ?, epoch = epoch + 1, attempt = ?, failure = coalesce(?, failure), lost = ?, lease_until = NULL,
-        due_at = ?, held_due_at = ?
+        delayed = 1, due_at = ?, held_due_at = ?
     WHERE run = ? AND stage_id = ? AND generation = ? AND turn = ? AND item = ?"""
 SUSPEND_JOB: Final = """
     UPDATE job
     SET status = 'SUSPENDED', epoch = epoch + 1, attempt = 0, failure = NULL, lost = ?, state = ?, give_up_at = ?,
-        lease_until = NULL, due_at = ?, held_due_at = ?
+        lease_until = NULL, delayed = 1, due_at = ?, held_due_at = ?
     WHERE run = ? AND stage_id = ? AND generation = ? AND turn = ? AND item = ?"""
 PARK_JOB: Final = """
     UPDATE job
     SET status = ?, epoch = epoch + 1, attempt = 0, failure = NULL, lost = ?, lease_until = NULL,
-        due_at = ?, held_due_at = ?
+        delayed = 0, due_at = ?, held_due_at = ?
     WHERE run = ? AND stage_id = ? AND generation = ? AND turn = ? AND item = ?"""
 WAKE_JOB: Final = """
-    UPDATE job SET status = 'READY', due_at = ?, held_due_at = ?
+    UPDATE job SET status = 'READY', delayed = 0, due_at = ?, held_due_at = ?
     WHERE run = ? AND stage_id = ? AND generation = ? AND turn = ? AND item = ?"""
 CLOSE_WAITS: Final = """
     UPDATE wait SET status = 'CLOSED'
@@ -106,6 +106,21 @@ TELL_CHILDREN: Final = """
     INSERT OR REPLACE INTO timer (run, id, kind, due_at)
     SELECT n, ?, 'PARENT_ENDED', ? FROM run INDEXED BY run_parent
     WHERE parent = ? AND status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')"""
+#: The end of a run passes the turn of its singleton key on, unless one of the others goes on already: to the oldest of
+#: those that are held, those that have a start of their own aside.
+PASS_TURN: Final = """
+    INSERT OR REPLACE INTO timer (run, id, kind, due_at)
+    SELECT h.n, 'start', 'RUN_START', ?
+    FROM run e CROSS JOIN run h INDEXED BY run_singleton ON h.tenant = e.tenant AND h.workflow_id = e.workflow_id
+        AND h.singleton = e.singleton AND h.finished_at IS NULL AND h.held = 1
+    WHERE e.n = ?
+        AND NOT EXISTS (
+            SELECT 1 FROM run o INDEXED BY run_singleton
+            WHERE o.tenant = e.tenant AND o.workflow_id = e.workflow_id AND o.singleton = e.singleton
+                AND o.finished_at IS NULL AND o.held = 0
+        )
+        AND NOT EXISTS (SELECT 1 FROM timer t WHERE t.run = h.n AND t.kind = 'RUN_START')
+    ORDER BY h.created_at, h.id LIMIT 1"""
 
 #: Executed before instances that are skipped become records, which are not meant.
 FIRST: Final = (SUPERSEDE, FORGET_WAITS)
@@ -137,4 +152,5 @@ THEN: Final = (
     FREE_RUN_KEYS,
     TELL_PARENT,
     TELL_CHILDREN,
+    PASS_TURN,
 )

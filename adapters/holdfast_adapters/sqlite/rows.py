@@ -7,32 +7,33 @@ from typing import Any, Final
 from holdfast.entities.keyed import KeyedResult, KeyScope
 from holdfast.entities.operation import OperationRecord
 from holdfast.entities.payload import Artifact, Payload
+from holdfast.entities.queue import QueueLimits, Rate
 from holdfast.entities.run import Run, RunHeader, RunStatus
 from holdfast.entities.stage import ExpiredLease, Lease, StageInstance, StageKey, StageStatus
 from holdfast.entities.timer import Timer, TimerKind
 from holdfast.entities.wait import Message, Token, Wait, WaitKind, WaitStatus
 from holdfast.events import Event, EventType
 from holdfast.ports.queries import Annotation, LogLine
-from holdfast_adapters.sqlite.encoding import decode, failure, instant, mapping, maybe_instant, names, state
+from holdfast_adapters.sqlite.encoding import decode, duration, failure, instant, mapping, maybe_instant, names, state
 
 Row = tuple[Any, ...]
 
 #: What `run` reads, of run r and run_payload p.
 RUN_COLUMNS: Final = """
-    r.id, p.tenant, r.workflow_id, r.workflow_version, r.priority, p.input, p.input_digest, p.input_size, p.input_blob,
-    p.config, r.parent, p.compensates, r.status, r.version, r.generation, r.events, r.output_of, r.failure,
-    p.idempotency_key, r.created_at, r.started_at, r.finished_at, r.held"""
+    r.id, r.tenant, r.workflow_id, r.workflow_version, r.priority, p.input, p.input_digest, p.input_size, p.input_blob,
+    p.config, r.parent, p.compensates, r.concurrency_key, r.status, r.version, r.generation, r.events, r.output_of,
+    r.failure, p.idempotency_key, r.created_at, r.started_at, r.finished_at, r.held, r.singleton"""
 
 #: What `header` reads, of run r and run_payload p; the first columns of `RUN_COLUMNS`.
 HEADER_COLUMNS: Final = """
-    r.id, p.tenant, r.workflow_id, r.workflow_version, r.priority, p.input, p.input_digest, p.input_size, p.input_blob,
-    p.config, r.parent, p.compensates"""
-_HEADER_WIDTH: Final = 12
+    r.id, r.tenant, r.workflow_id, r.workflow_version, r.priority, p.input, p.input_digest, p.input_size, p.input_blob,
+    p.config, r.parent, p.compensates, r.concurrency_key"""
+_HEADER_WIDTH: Final = 13
 
 
 def header(row: Row) -> RunHeader:
     """Return the header that *row* begins with."""
-    run_id, tenant, workflow_id, version, priority, text, digest, size, blob, config, parent, compensates = row[
+    run_id, tenant, workflow_id, version, priority, text, digest, size, blob, config, parent, compensates, key = row[
         :_HEADER_WIDTH
     ]
     return RunHeader(
@@ -45,14 +46,14 @@ def header(row: Row) -> RunHeader:
         config=config,
         parent_id=parent,
         compensates=bool(compensates),
+        concurrency_key=key,
     )
 
 
 def run(row: Row) -> Run:
     """Return the run of a row of `RUN_COLUMNS`."""
-    status, version, generation, events, output_of, failed, key, created_at, started_at, finished_at, held = row[
-        _HEADER_WIDTH:
-    ]
+    status, version, generation, events, output_of, failed, key = row[_HEADER_WIDTH : _HEADER_WIDTH + 7]
+    created_at, started_at, finished_at, held, singleton = row[_HEADER_WIDTH + 7 :]
     return Run(
         header=header(row),
         status=RunStatus(status),
@@ -66,6 +67,7 @@ def run(row: Row) -> Run:
         started_at=maybe_instant(started_at),
         finished_at=maybe_instant(finished_at),
         held=bool(held),
+        singleton=singleton,
     )
 
 
@@ -269,6 +271,18 @@ def _maybe_key(run_id: str, row: Row) -> StageKey | None:
     return None if row[0] is None else key(run_id, row)
 
 
+#: What `limits` reads of a queue.
+QUEUE_COLUMNS: Final = "name, concurrency, per_key, tokens, period, burst, paused"
+QUEUE_WIDTH: Final = 7
+
+
+def limits(row: Row) -> QueueLimits:
+    """Return the limits of a queue of a row of `QUEUE_COLUMNS`."""
+    name, concurrency, per_key, tokens, period, burst, paused = row
+    rate = None if tokens is None else Rate(tokens=tokens, period=duration(period), burst=burst)
+    return QueueLimits(name=name, concurrency=concurrency, per_key=per_key, rate=rate, paused=bool(paused))
+
+
 def select(text: str, **more: str) -> str:
     """Return a query with the names of groups of columns, such as ``{run}``, written out.
 
@@ -284,6 +298,7 @@ def select(text: str, **more: str) -> str:
         stage=STAGE_COLUMNS,
         event=EVENT_COLUMNS,
         wait=WAIT_COLUMNS,
+        queue=QUEUE_COLUMNS,
         **more,
     )
 

@@ -10,11 +10,14 @@ from holdfast_adapters.sqlite import encoding
 
 #: What `RunState` is made of, of run r.
 RUN_STATE: Final = (
-    "r.n, r.status, r.version, r.generation, r.events, r.undelivered, r.active, r.waiting, r.holds, r.parent"
+    "r.n, r.status, r.version, r.generation, r.events, r.undelivered, r.active, r.waiting, r.holds, r.parent, "
+    "r.tenant, r.concurrency_key, r.singleton"
 )
-RUN_WIDTH: Final = 10
-#: Position of the parent's id.
+RUN_WIDTH: Final = 13
+#: Positions of the parent's id, of the tenant and of the singleton key.
 PARENT: Final = 9
+TENANT: Final = 10
+SINGLETON: Final = 12
 
 #: What `run.holds` adds up.
 WAITS: Final = 1
@@ -32,10 +35,12 @@ class RunState:
     __slots__ = (
         "active",
         "closed",
+        "concurrency_key",
         "created",
         "events",
         "failure",
         "generation",
+        "held",
         "holds",
         "id",
         "moved",
@@ -43,9 +48,11 @@ class RunState:
         "output_of",
         "parent",
         "reopened",
+        "singleton",
         "started",
         "status",
         "stored_status",
+        "tenant",
         "touched",
         "undelivered",
         "version",
@@ -64,6 +71,9 @@ class RunState:
         self.waiting: int
         self.holds: int
         self.parent: str | None
+        self.tenant: str
+        self.concurrency_key: str
+        self.singleton: str | None
         (
             self.n,
             self.status,
@@ -75,10 +85,15 @@ class RunState:
             self.waiting,
             self.holds,
             self.parent,
+            self.tenant,
+            self.concurrency_key,
+            self.singleton,
         ) = row
         #: As it stands in the store.
         self.stored_status = self.status
         self.created: NewRun | None = None
+        #: Whether a run that is created now is held.
+        self.held = False
         #: Whether a decision has moved the run in this wave, and what became of it.
         self.moved = False
         self.reopened = False

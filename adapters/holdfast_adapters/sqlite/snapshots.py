@@ -34,6 +34,20 @@ class SqliteSnapshots:
 
         return await self._access.read(read)
 
+    _LIST_SINGLETONS: Final = rows.select("""
+        SELECT {run}
+        FROM run r INDEXED BY run_singleton JOIN run_payload p ON p.run = r.n
+        WHERE r.tenant = ? AND r.workflow_id = ? AND r.singleton = ? AND r.finished_at IS NULL""")
+
+    async def list_singletons(self, *, tenant: str, workflow_id: str, key: str) -> Sequence[Run]:
+        """Return the live runs of the key in order of creation."""
+
+        def read(connection: sqlite3.Connection, _: int) -> Sequence[Run]:
+            found = connection.execute(self._LIST_SINGLETONS, (tenant, workflow_id, key)).fetchall()
+            return sorted(map(rows.run, found), key=lambda run: (run.created_at, run.id))
+
+        return await self._access.read(read)
+
     _LIVE_STAGES: Final = rows.select("""
         SELECT {job} FROM job j WHERE j.run = (SELECT n FROM run WHERE id = ?)""")
     _VISIBLE_STAGES: Final = rows.select("""

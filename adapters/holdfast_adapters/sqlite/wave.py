@@ -4,7 +4,7 @@ All change-sets of a batch are judged in waves. A wave reads what its change-set
 query of each kind, judges them in order against that and against what earlier ones of the wave leave behind, and writes
 what stands. A change-set whose answer hangs on something that is not in memory yet, such as the second settlement of
 one lease or anything after the end of its run, waits for the next wave, and with it everything later that it may
-concern: of its run, its operations, its key. Of a run and its parent a wave judges one at most, because the end of
+concern: of its run, its operations, its keys. Of a run and its parent a wave judges one at most, because the end of
 either sets a timer in the other.
 """
 
@@ -23,10 +23,13 @@ from holdfast_adapters.sqlite import encoding, rare
 from holdfast_adapters.sqlite.accepting import Acceptance
 from holdfast_adapters.sqlite.found import CHECK, EPOCH, LEASE_UNTIL, STATUS, Found
 from holdfast_adapters.sqlite.prepared import Prepared, Scope, job_key
-from holdfast_adapters.sqlite.runstate import PARENT, RUN_WIDTH, RunState
+from holdfast_adapters.sqlite.runstate import PARENT, RUN_WIDTH, SINGLETON, TENANT, RunState
+from holdfast_adapters.sqlite.singles import Singles
 from holdfast_adapters.sqlite.writes import Writes
 
 Outcome = Committed | Refusal
+#: Tenant and singleton key of a run.
+SharedKey = tuple[str, str]
 #: A change-set with its position among all.
 Entry = tuple[int, Prepared]
 
@@ -56,19 +59,28 @@ class Concerns:
         self.parents: set[str] = set()
         self.operations: set[tuple[str, str, str]] = set()
         self.scopes: set[Scope] = set()
+        #: Singleton keys, workflows aside.
+        self.singles: set[SharedKey] = set()
 
-    def add(self, change: Prepared, parent: str | None) -> None:
-        """Add what *change* may concern; *parent* is that of its run."""
+    def add(self, change: Prepared, parent: str | None, single: SharedKey | None) -> None:
+        """Add what *change* may concern; *parent* is that of its run, *single* the key it shares with others."""
         self.runs.add(change.run_id)
+        if single is not None:
+            self.singles.add(single)
         self.operations.update(change.operations)
         if parent is not None:
             self.parents.add(parent)
         if change.scope is not None:
             self.scopes.add(change.scope)
 
-    def is_related(self, change: Prepared, parent: str | None) -> bool:
-        """Return whether the run of *change* is the parent or a child of one of these, or its key is one of theirs."""
-        return change.run_id in self.parents or parent in self.runs or change.scope in self.scopes
+    def is_related(self, change: Prepared, parent: str | None, single: SharedKey | None) -> bool:
+        """Return whether the run of *change* is the parent or a child of one of these, or a key is one of theirs."""
+        return (
+            change.run_id in self.parents
+            or parent in self.runs
+            or change.scope in self.scopes
+            or single in self.singles
+        )
 
 
 class Wave:
@@ -79,6 +91,7 @@ class Wave:
         self._connection = connection
         self._now = now
         self._found = Found(connection)
+        self._singles = Singles(connection, now)
         #: What the change-sets that stand concern, and what those that wait do.
         self._judged = Concerns()
         self._waiting = Concerns()
@@ -102,30 +115,41 @@ class Wave:
             or any(change.scope is not None for change in further)
             or any((change.parent or row[PARENT]) in runs for change, row in zip(changes, found, strict=True))
         )
+        if any(row[SINGLETON] is not None for row in found) or any(change.single is not None for change in changes):
+            self._read_singles(changes, found)
         later: list[Entry] = []
         for entry, row in zip(pending, found, strict=True):
             change = entry[1]
             parent = change.parent or row[PARENT]
-            if self._shared and self._must_wait(change, parent):
+            if self._shared and self._must_wait(change, parent, _shared_key(change, row)):
                 later.append(entry)
-                self._waiting.add(change, parent)
+                self._waiting.add(change, parent, _shared_key(change, row))
                 # Whoever holds the key may free it, and no run tells before it does.
                 self._stopped = self._stopped or change.scope is not None
             else:
                 outcomes[entry[0]] = self._outcome(change, row)
         return later
 
-    def _must_wait(self, change: Prepared, parent: str | None) -> bool:
+    def _read_singles(self, changes: Sequence[Prepared], found: Sequence[tuple[Any, ...]]) -> None:
+        self._shared = self._shared or len(changes) > 1
+        moved = [
+            change.run_id
+            for change, row in zip(changes, found, strict=True)
+            if row[SINGLETON] is not None and change.change.step.run is not None
+        ]
+        self._singles.read([change.single for change in changes if change.single is not None], moved)
+
+    def _must_wait(self, change: Prepared, parent: str | None, single: SharedKey | None) -> bool:
         waiting, judged = self._waiting, self._judged
         if self._stopped:
             return True
         if waiting.runs and (
             change.run_id in waiting.runs
             or not waiting.operations.isdisjoint(change.operations)
-            or waiting.is_related(change, parent)
+            or waiting.is_related(change, parent, single)
         ):
             return True
-        if judged.is_related(change, parent) or self._may_be_freed(change):
+        if judged.is_related(change, parent, single) or self._may_be_freed(change):
             return True
         run = self.writes.runs.get(change.run_id)
         return run is not None and (run.closed or change.stands_alone or _meet(change, run.touched))
@@ -146,12 +170,14 @@ class Wave:
         if refusal is not None:
             return refusal
         if run is None:
-            run = self._new_run(change.change)
+            run = self._new_run(change)
         if known is None:
             self.writes.runs[change.run_id] = run
         committed, steps = Acceptance(change, run, writes=self.writes, found=self._found).accept(row)
         if self._shared:
-            self._judged.add(change, run.parent)
+            # What the key of a new run is judged by is kept up with; after a move it is read again.
+            touched = (run.tenant, run.singleton) if run.singleton is not None and run.moved else None
+            self._judged.add(change, run.parent, touched)
             _touch(change, steps, run)
         return committed
 
@@ -162,7 +188,9 @@ class Wave:
             if identity in self._found.operations:
                 return Duplicate(record=self._found.operations[identity])
         if change.change.create is not None:
-            return None if run is None else StaleVersion(f"Run {run.id}", expected="none", actual=run.status)
+            if run is not None:
+                return StaleVersion(f"Run {run.id}", expected="none", actual=run.status)
+            return None if change.single is None else self._singles.before(change.change, change.single)
         if run is None:
             return RunNotFound(change.run_id)
         fence = change.change.fence
@@ -173,6 +201,8 @@ class Wave:
         refusal = self._stale(change, run)
         if refusal is None and change.looks_further:
             refusal = self._unanswered(change) or self._told(change) or self._held(change)
+        if refusal is None and run.singleton is not None:
+            refusal = self._singles.beside(change.change, run)
         return refusal
 
     def _lost(self, change: Change, row: tuple[Any, ...]) -> str | None:
@@ -228,20 +258,32 @@ class Wave:
             return None
         return Held(result=held)
 
-    def _new_run(self, change: Change) -> RunState:
-        new = change.create
+    def _new_run(self, change: Prepared) -> RunState:
+        new = change.change.create
         assert new is not None, "only a change-set that creates a run finds none"
         if not self._last_run:
             (self._last_run,) = self._connection.execute(LAST_RUN).fetchone()
         self._last_run += 1
-        run = RunState(change.run_id, row=(self._last_run, _PENDING, 0, 1, 0, None, 0, 0, 0, new.header.parent_id))
+        head = new.header
+        owner = (head.parent_id, head.tenant, head.concurrency_key, new.singleton)
+        run = RunState(change.run_id, row=(self._last_run, _PENDING, 0, 1, 0, None, 0, 0, 0, *owner))
         run.created = new
+        run.held = new.held
+        if change.single is not None:
+            run.held = new.held or self._singles.has_live(change.single)
+            self._singles.add(change.single, run.id, held=run.held)
         # Its row is not in the store yet, so whatever else concerns it waits for the next wave.
         run.closed = True
         if new.state:
             self._found.states[run.id] = dict(new.state)
             self.writes.add(rare.SET_STATE, (run.n, encoding.encode(dict(new.state))))
         return run
+
+
+def _shared_key(change: Prepared, row: tuple[Any, ...]) -> SharedKey | None:
+    if change.single is not None:
+        return (change.single[0], change.single[2])
+    return None if row[SINGLETON] is None else (row[TENANT], row[SINGLETON])
 
 
 def _is_same(holder: StageKey, key: StageKey) -> bool:

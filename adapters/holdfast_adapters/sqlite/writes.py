@@ -29,24 +29,26 @@ INSERT_JOB: Final = Rows(
     """
     INSERT INTO job (
         run, stage_id, generation, turn, item, status, workflow_id, workflow_version, queue, priority, due_at,
-        held_due_at, epoch, attempt, max_attempts, worker, lease_until, started_at, via, depth, origin, guarded
+        held_due_at, epoch, attempt, max_attempts, worker, lease_until, started_at, via, depth, origin, guarded, tenant,
+        concurrency_key, weight, delayed
     ) VALUES {rows}""",
-    width=22,
+    width=26,
 )
 INSERT_RUN: Final = Rows(
     """
     INSERT INTO run (
         n, id, workflow_id, workflow_version, priority, status, version, generation, events, undelivered, created_at,
-        started_at, finished_at, output_of, failure, active, waiting, holds, held, parent
+        started_at, finished_at, output_of, failure, active, waiting, holds, held, parent, tenant, concurrency_key,
+        singleton
     ) VALUES {rows}""",
-    width=20,
+    width=23,
 )
 INSERT_RUN_PAYLOAD: Final = Rows(
     """
     INSERT INTO run_payload (
-        run, tenant, idempotency_key, config, compensates, input, input_digest, input_size, input_blob
+        run, idempotency_key, config, compensates, input, input_digest, input_size, input_blob
     ) VALUES {rows}""",
-    width=9,
+    width=8,
 )
 INSERT_OPERATION: Final = Rows(
     "INSERT INTO operation (tenant, scope, key, command, fingerprint, result, run_id, at) VALUES {rows}", width=8
@@ -215,11 +217,14 @@ class Writes:
                     run.active,
                     run.waiting,
                     run.holds,
-                    run.created.held and not run.moved,
+                    run.held and not run.moved,
                     run.parent,
+                    run.tenant,
+                    run.concurrency_key,
+                    run.singleton,
                 )
             )
-            payloads.append((run.n, head.tenant, key, head.config, head.compensates, *payload_columns(head.input)))
+            payloads.append((run.n, key, head.config, head.compensates, *payload_columns(head.input)))
         INSERT_RUN.run(connection, runs)
         INSERT_RUN_PAYLOAD.run(connection, payloads)
 

@@ -38,20 +38,26 @@ CREATE TABLE run (
     -- Whether it may not be admitted yet.
     held INTEGER NOT NULL DEFAULT 0,
     -- The id of the run that started it.
-    parent TEXT
+    parent TEXT,
+    tenant TEXT NOT NULL,
+    -- Empty for none in particular.
+    concurrency_key TEXT NOT NULL,
+    singleton TEXT
 ) STRICT;
 CREATE INDEX run_status ON run (status, id);
 CREATE INDEX run_workflow ON run (workflow_id, id);
 CREATE INDEX run_parent ON run (parent, id) WHERE parent IS NOT NULL;
-CREATE INDEX run_pending ON run (workflow_id, workflow_version, priority DESC, created_at, id)
+CREATE INDEX run_pending ON run (workflow_id, workflow_version, priority DESC, tenant, created_at, id)
 WHERE status = 'PENDING' AND held = 0;
 CREATE INDEX run_undelivered ON run (undelivered) WHERE undelivered IS NOT NULL;
+-- Live runs by the key that they share, the one that goes on before those that are held.
+CREATE INDEX run_singleton ON run (tenant, workflow_id, singleton, held, created_at, id)
+WHERE singleton IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX run_ended ON run (finished_at, id) WHERE finished_at IS NOT NULL;
 
 -- What never changes of a run, kept apart so that the rows every step updates stay small.
 CREATE TABLE run_payload (
     run INTEGER PRIMARY KEY,
-    tenant TEXT NOT NULL,
     idempotency_key TEXT,
     input TEXT,
     input_digest TEXT NOT NULL,
@@ -70,7 +76,8 @@ CREATE TABLE state (
 
 -- Live stage instances only, so the table is as large as the work in progress. `due_at` is set while a job may be
 -- claimed, `held_due_at` in its place while the run is PAUSED, and `lease_until` while it is leased: exactly one of the
--- three, and none of them for a job that is WAITING.
+-- three, and none of them for a job that is WAITING. `delayed` says that a due instant has not been seen to come yet:
+-- such jobs stand apart from those that are handed out, so that nobody has to pass by them.
 CREATE TABLE job (
     run INTEGER NOT NULL,
     stage_id TEXT NOT NULL,
@@ -101,12 +108,32 @@ CREATE TABLE job (
     depth INTEGER NOT NULL,
     origin INTEGER NOT NULL,
     guarded INTEGER NOT NULL,
+    -- Those of its run.
+    tenant TEXT NOT NULL,
+    concurrency_key TEXT NOT NULL,
+    weight INTEGER NOT NULL,
+    delayed INTEGER NOT NULL,
     PRIMARY KEY (run, stage_id, generation, turn, item)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX job_claim ON job (workflow_id, workflow_version, queue, status, priority DESC, due_at)
-WHERE due_at IS NOT NULL;
-CREATE INDEX job_due ON job (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX job_lease ON job (lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX job_claim ON job (
+    workflow_id, workflow_version, queue, status, delayed, priority DESC, tenant, concurrency_key, due_at
+)
+WHERE due_at IS NOT NULL AND delayed = 0;
+CREATE INDEX job_due ON job (queue, delayed, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX job_lease ON job (queue, lease_until) WHERE lease_until IS NOT NULL;
+
+-- Queues that have limits. `full_at` is when the bucket of the rate will be full if nothing more is taken; NULL for one
+-- that is. Spans are in microseconds.
+CREATE TABLE queue (
+    name TEXT PRIMARY KEY,
+    concurrency INTEGER,
+    per_key INTEGER,
+    tokens INTEGER,
+    period INTEGER,
+    burst INTEGER,
+    full_at INTEGER,
+    paused INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- Records of instances that are done: appended once; a rerun alone sets `superseded`.
 CREATE TABLE stage (
@@ -361,4 +388,16 @@ FROM run
 WHERE run.status IN ('RUNNING', 'WAITING', 'PAUSED', 'COMPENSATING')
     AND NOT EXISTS (SELECT 1 FROM job WHERE job.run = run.n AND job.status <> 'WAITING')
     AND NOT EXISTS (SELECT 1 FROM timer WHERE timer.run = run.n)
-    AND NOT EXISTS (SELECT 1 FROM wait WHERE wait.run = run.n AND wait.status = 'OPEN');
+    AND NOT EXISTS (SELECT 1 FROM wait WHERE wait.run = run.n AND wait.status = 'OPEN')
+UNION ALL
+-- Held runs whose turn nobody will pass on: of their key no run goes on, and none has a timer.
+SELECT run.id
+FROM run INDEXED BY run_singleton
+WHERE run.singleton IS NOT NULL AND run.finished_at IS NULL AND run.held = 1
+    AND NOT EXISTS (SELECT 1 FROM timer WHERE timer.run = run.n)
+    AND NOT EXISTS (
+        SELECT 1 FROM run other INDEXED BY run_singleton
+        WHERE other.tenant = run.tenant AND other.workflow_id = run.workflow_id AND other.singleton = run.singleton
+            AND other.finished_at IS NULL
+            AND (other.held = 0 OR EXISTS (SELECT 1 FROM timer WHERE timer.run = other.n))
+    );
