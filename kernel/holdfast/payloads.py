@@ -96,6 +96,12 @@ async def child_result(child: Run, *, persistence: Persistence, blob_store: Blob
     return to_json(told, what="result of a child run")
 
 
+def unreadable_result(code: str, message: str) -> str:
+    """Return what a parent reads of a child whose result cannot be handed to it."""
+    told = {"status": RunStatus.FAILED.value, "failure": {"code": code, "message": message}, "output": None}
+    return to_json(told, what="result of a child run")
+
+
 class BlobArtifacts:
     """Saves and loads what stages name, scoped to their run and attempt."""
 

@@ -8,13 +8,13 @@ import attrs
 
 from holdfast.change import Change, Committed
 from holdfast.command import Command, Ports
-from holdfast.decide.fire import drop, expire, follow_parent, hear_of_child, let_go, run_out
+from holdfast.decide.fire import drop, expire, follow_parent, hear_of_child, is_put_off, let_go, put_off, run_out
 from holdfast.entities.run import Run, RunStatus
 from holdfast.entities.timer import CHILD_PREFIX, Timer, TimerKind
 from holdfast.entities.wait import WaitStatus
-from holdfast.errors import SingletonTaken, StaleVersion
+from holdfast.errors import CommitUnknown, PayloadTooLarge, SingletonTaken, StaleVersion, StoreUnavailable, Unavailable
 from holdfast.naming import check_number
-from holdfast.payloads import child_result, keep
+from holdfast.payloads import child_result, inline, keep, unreadable_result
 from holdfast.settling import announce
 
 
@@ -35,7 +35,7 @@ class TimerFireDue(Command[TimerFireDueResult]):
 
 
 async def handle(command: TimerFireDue, ports: Ports) -> TimerFireDueResult:
-    """Act on every due timer; one that another host fired first is left alone."""
+    """Act on every due timer; one that another host fired first is left alone, one that cannot be decided put off."""
     check_number("limit", command.limit)
     timers = await ports.persistence.list_due_timers(limit=command.limit)
     if not timers:
@@ -47,7 +47,7 @@ async def handle(command: TimerFireDue, ports: Ports) -> TimerFireDueResult:
     for timer, change, outcome in zip(timers, changes, outcomes, strict=True):
         if isinstance(outcome, Committed):
             await announce(change, outcome, ports)
-            fired += 1
+            fired += not is_put_off(change)
         elif isinstance(outcome, SingletonTaken) or (
             isinstance(outcome, StaleVersion) and timer.kind is TimerKind.WAIT_LIMIT
         ):
@@ -61,7 +61,19 @@ async def handle(command: TimerFireDue, ports: Ports) -> TimerFireDueResult:
 
 
 async def _decided(timer: Timer, ports: Ports) -> Change:
-    """Return the change-set for the timer."""
+    """Return the change-set for the timer, which sets it anew if something that it needs cannot be read now.
+
+    Left as it is it would stand in front of all others, and none would ever fire again.
+    """
+    try:
+        return await _what_follows(timer, ports)
+    except (StoreUnavailable, CommitUnknown):
+        raise
+    except Unavailable:
+        return put_off(timer)
+
+
+async def _what_follows(timer: Timer, ports: Ports) -> Change:
     if timer.kind is TimerKind.WAIT_LIMIT:
         return expire(timer)
     if timer.kind is TimerKind.RUN_START:
@@ -92,11 +104,14 @@ async def _child_ended(timer: Timer, ports: Ports) -> Change:
     is_told = message is not None or any(one.status is WaitStatus.RESOLVED for one in waits)
     if child is None or not child.status.is_terminal or (is_told and wait is None):
         return drop(timer)
-    result = await keep(
-        await child_result(child, persistence=ports.persistence, blob_store=ports.blob_store),
-        prefix=f"{timer.run_id}/child/{child.id}",
-        what=f"result of child run {child.id}",
-        blob_store=ports.blob_store,
-        settings=ports.settings,
-    )
+    try:
+        result = await keep(
+            await child_result(child, persistence=ports.persistence, blob_store=ports.blob_store),
+            prefix=f"{timer.run_id}/child/{child.id}",
+            what=f"result of child run {child.id}",
+            blob_store=ports.blob_store,
+            settings=ports.settings,
+        )
+    except PayloadTooLarge as error:
+        result = inline(unreadable_result("RESULT_TOO_LARGE", str(error)))
     return hear_of_child(timer, child, wait=wait, result=result)

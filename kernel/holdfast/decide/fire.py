@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Final
+
 import attrs
 
-from holdfast.change import Change, Require, RunPatch, Step
+from holdfast.change import Change, NewTimer, Require, RunPatch, Step
 from holdfast.decide.cancel import cancel
 from holdfast.decide.ending import failing
 from holdfast.entities.payload import Payload
@@ -15,10 +18,24 @@ from holdfast.entities.wait import Wait, WaitStatus
 from holdfast.events import EventType, NewEvent
 from holdfast.traces import Answer, NewMessage
 
+#: How long a timer rests about which nothing can be decided now.
+REST: Final = timedelta(minutes=1)
+
 
 def drop(timer: Timer) -> Change:
     """Return the change-set that consumes a timer with which nothing is left to do."""
     return Change(run_id=timer.run_id, require=Require(statuses=frozenset(RunStatus)), fired=timer.id)
+
+
+def put_off(timer: Timer) -> Change:
+    """Return the change-set that sets the timer anew for later, because nothing can be decided about it now."""
+    again = NewTimer(id=timer.id, kind=timer.kind, delay=REST)
+    return Change(run_id=timer.run_id, require=Require(statuses=LIVE_RUN), fired=timer.id, step=Step(timers=(again,)))
+
+
+def is_put_off(change: Change) -> bool:
+    """Return whether the change-set sets the timer anew that it consumes."""
+    return any(timer.id == change.fired for timer in change.step.timers)
 
 
 def run_out(timer: Timer, run: Run) -> Change:
