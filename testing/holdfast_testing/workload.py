@@ -15,6 +15,7 @@ from holdfast.commands.run_rerun_from import RunRerunFrom
 from holdfast.commands.run_resume import RunResume
 from holdfast.commands.run_retry import RunRetry
 from holdfast.commands.run_unpause import RunUnpause
+from holdfast.creating import SingletonPolicy
 from holdfast_testing.scenarios import flows, graphs
 from holdfast_testing.scenarios.scenario import REAP_AFTER, SETTINGS
 
@@ -66,6 +67,8 @@ _STAGES: Final = (
 #: The names of waits; unknown where the workflow has no such wait.
 _WAITS: Final = ("approval", "answer")
 _DELAY: Final = (5.0, 60.0)
+#: The concurrency keys that take turns.
+_KEYS: Final = ("", "", "x", "y")
 
 
 def wanted(name: str, run_ids: Sequence[str], *, work: random.Random, now: datetime) -> tuple[Command[Any], ...]:
@@ -108,4 +111,8 @@ def _creation(name: str, *, work: random.Random, now: datetime) -> RunCreate:
         idempotency_key=f"key {work.randint(1, 3)}" if work.random() < 0.2 else None,
         operation_id=name,
         start_at=now + timedelta(seconds=work.uniform(*_DELAY)) if work.random() < 0.1 else None,
+        concurrency_key=work.choice(_KEYS),
+        # One that queues up would take as long as those before it, and how long a run may take is known by its kind.
+        singleton="one" if work.random() < 0.1 else None,
+        singleton_policy=SingletonPolicy.SKIP,
     )
