@@ -10,6 +10,8 @@ import psycopg
 from psycopg import conninfo
 
 from holdfast.errors import StoreUnavailable, UnusableStore
+from holdfast.ports.clock import Clock
+from holdfast_adapters.postgres.facts import ServerFacts, read_facts
 from holdfast_adapters.postgres.schema import Connection, Migration, check_server, current_version, migrate
 
 _FORM: Final = "Use postgresql://user@host/database, or key=value words as libpq takes them."
@@ -40,6 +42,21 @@ async def database_version(url: str) -> int:
     """
     async with _connected(url) as connection:
         return await current_version(connection, store=shown(url))
+
+
+async def database_facts(url: str, *, clock: Clock) -> ServerFacts:
+    """Return what an operator should know of the database and of its server.
+
+    Args:
+        url: The database.
+        clock: That of this machine, to compare the server's with.
+
+    Raises:
+        UnusableStore: If the schema was not made by a Holdfast that this one knows.
+        StoreUnavailable: If the database cannot be reached.
+    """
+    async with _connected(url) as connection:
+        return await read_facts(connection, clock=clock, store=shown(url))
 
 
 async def migrate_database(url: str) -> Sequence[Migration]:

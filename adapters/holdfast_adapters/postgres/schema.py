@@ -145,8 +145,11 @@ def migration_script(*, first: int = 1) -> str:
     )
 
 
+#: What the setting `holdfast.accept` holds for a server that need not keep what it acknowledged, such as one for tests.
+ACCEPT_NO_FSYNC: Final = "fsync"
 _SETTINGS: Final = """
-    SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean, current_setting('server_encoding')"""
+    SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean, current_setting('server_encoding'),
+        current_setting('fsync')::boolean, coalesce(current_setting('holdfast.accept', true), '')"""
 
 
 async def check_server(connection: Connection, *, store: str) -> None:
@@ -156,7 +159,7 @@ async def check_server(connection: Connection, *, store: str) -> None:
         raise UnusableStore(store, why=f"Postgres {found} is too old.", fix="Use Postgres 14 or newer.")
     row = await (await connection.execute(_SETTINGS)).fetchone()
     assert row is not None, "a SELECT without FROM has a row"
-    is_replica, is_read_only, encoding = row
+    is_replica, is_read_only, encoding, syncs, accepted = row
     if is_replica or is_read_only:
         raise UnusableStore(
             store,
@@ -165,6 +168,15 @@ async def check_server(connection: Connection, *, store: str) -> None:
         )
     if encoding != "UTF8":
         raise UnusableStore(store, why=f"its encoding is {encoding}.", fix="Make a database with the encoding UTF8.")
+    if not syncs and ACCEPT_NO_FSYNC not in accepted.split(","):
+        raise UnusableStore(
+            store,
+            why="its server runs with fsync=off: a power cut may destroy it, with runs that were acknowledged.",
+            fix=(
+                "Set fsync = on. Only where all may be lost, such as in tests, accept it: add "
+                "options=-c%20holdfast.accept%3Dfsync to the URL, or set holdfast.accept = 'fsync' for the database."
+            ),
+        )
 
 
 async def require_current(connection: Connection, *, store: str) -> None:

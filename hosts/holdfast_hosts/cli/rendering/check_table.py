@@ -19,10 +19,10 @@ _LOOKS: Final = {
 
 
 def check_table(checks: Iterable[Check]) -> Table:
-    """Return the table of *checks*, each with what to do about it below."""
+    """Return the table of *checks*, each with why it matters and what to do below."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for check in checks:
         word, style = _LOOKS[check.verdict]
-        fix = f"\n→ {check.fix}" if check.fix else ""
-        table.add_row(Text(word, style=style), Text(check.name), Text(clean(f"{check.words}{fix}")))
+        lines = [check.words, *([check.why] if check.why else []), *([f"→ {check.fix}"] if check.fix else [])]
+        table.add_row(Text(word, style=style), Text(check.name), Text(clean("\n".join(lines))))
     return table
