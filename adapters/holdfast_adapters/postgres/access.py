@@ -19,29 +19,29 @@ from holdfast_adapters.postgres.lane import Lane, LaneSettings
 from holdfast_adapters.postgres.prepared import Prepared
 from holdfast_adapters.postgres.reaching import connect, shown
 from holdfast_adapters.postgres.schema import check_server, migrate, pending_migrations, require_current
-from holdfast_adapters.postgres.statements import Call
+from holdfast_adapters.postgres.statements import Call, Statement
 from holdfast_adapters.postgres.wave import Outcome
-from holdfast_adapters.postgres.wire import Rows, Traffic, Wire
+from holdfast_adapters.postgres.wire import ConnectionLost, Rows, Traffic, Wire
 
 T = TypeVar("T")
 
 #: The planner guesses how many rows an array has, and a plan that was made while a table was empty stays when it is
 #: large: with these settings it has no way to be wrong, because every statement of this adapter is made of look-ups by
 #: index, in the order in which its joins are written. `test_plans` shows it.
-SETTINGS: Final = """
+SETTINGS: Final = Statement("""
     SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
         set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false),
-        set_config('plan_cache_mode', 'force_generic_plan', false), set_config('join_collapse_limit', '1', false)"""
+        set_config('plan_cache_mode', 'force_generic_plan', false), set_config('join_collapse_limit', '1', false)""")
 #: What is written is found by whole keys, never in order. Without plain index scans nothing is left but bitmaps, which
 #: need a key, so that no statement can begin with the whole of a table that it joins to an array.
-KEYS_ONLY_SETTINGS: Final = """
-    SELECT set_config('enable_indexscan', 'off', false), set_config('enable_indexonlyscan', 'off', false)"""
+KEYS_ONLY_SETTINGS: Final = Statement("""
+    SELECT set_config('enable_indexscan', 'off', false), set_config('enable_indexonlyscan', 'off', false)""")
 #: How long a lock is waited for. Transactions of this adapter hold theirs for some milliseconds; somebody else's, such
 #: as one that the application has a command in, may stay open for as long as it likes, and nobody but who is concerned
 #: may be kept waiting. What is held up is tried again aside, where it waits for its turn even shorter each time.
 LOCK_PATIENCE: Final = "200ms"
 ASIDE_PATIENCE: Final = "20ms"
-SET_PATIENCE: Final = "SELECT set_config('lock_timeout', %s, false)"
+SET_PATIENCE: Final = Statement("SELECT set_config('lock_timeout', $1::text, false)")
 #: Tells this database from others, also from copies of it on the same server, whatever stands between.
 IDENTITY: Final = """
     SELECT current_database() || '/' || (extract(epoch FROM applied_at) * 1000000)::bigint
@@ -83,7 +83,7 @@ class Access:
             return
         try:
             wire = await self._wire(keys_only=False, prepare=self._check)
-        except psycopg.Error as error:
+        except (psycopg.Error, ConnectionLost) as error:
             raise StoreUnavailable(f"{self.name} cannot be opened: {error}") from error
         self._process = os.getpid()
         self.lane.adopt(wire)
@@ -123,18 +123,29 @@ class Access:
         prepare: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None,
         lock_patience: str = LOCK_PATIENCE,
     ) -> Wire:
-        connection = await connect(self._settings.url)
+        connection = await self._connected()
         try:
             if prepare is not None:
                 await prepare(connection)
-            await connection.execute(SETTINGS)
-            await connection.execute(SET_PATIENCE, (lock_patience,))
-            if keys_only:
-                await connection.execute(KEYS_ONLY_SETTINGS)
-            return Wire(connection, patience=self._settings.patience, prepare=True, traffic=self.traffic)
+            wire = Wire(connection, patience=self._settings.patience, prepare=True, traffic=self.traffic)
         except BaseException:
             await connection.close()
             raise
+        try:
+            # By the wire, which gives up a server that does not answer.
+            await wire.run((SETTINGS, ()), (SET_PATIENCE, (lock_patience,)), *([(KEYS_ONLY_SETTINGS, ())] * keys_only))
+        except BaseException:
+            wire.close()
+            raise
+        return wire
+
+    async def _connected(self) -> psycopg.AsyncConnection[Any]:
+        patience = self._settings.patience
+        try:
+            async with asyncio.timeout(patience):
+                return await connect(self._settings.url)
+        except TimeoutError:
+            raise StoreUnavailable(f"{self.name} has let nobody in for {patience:g} seconds.") from None
 
     def instant(self) -> int | None:
         """Return the instant of the clock that was given, in microseconds; None for that of the database."""
