@@ -87,8 +87,8 @@ async def latency(given: Round) -> Figures:
     with given.place.fresh() as store:
         async with given.opening.site(store, stages=sizes.latency_stages) as site, site.working():
             for _ in range(sizes.latency_warm_up):
-                await _one_run(site)
-            run = await _one_run(site)
+                await one_run(site)
+            run = await one_run(site)
             steps = await _steps(site.opened.persistence, run)
     p50, p99 = percentile(steps, 50), percentile(steps, 99)
     ratios = {**given.to_commits(p50), **{f"p99_{name}": ratio for name, ratio in given.to_commits(p99).items()}}
@@ -100,10 +100,10 @@ async def length(given: Round) -> Figures:
     sizes = given.sizes
     with given.place.fresh() as store:
         async with given.opening.site(store, stages=sizes.short_stages) as site, site.working():
-            short = [_stage_time(await _one_run(site), sizes.short_stages) for _ in range(sizes.short_runs)]
+            short = [_stage_time(await one_run(site), sizes.short_stages) for _ in range(sizes.short_runs)]
     with given.place.fresh() as store:
         async with given.opening.site(store, stages=sizes.long_stages) as site, site.working():
-            long = _stage_time(await _one_run(site), sizes.long_stages)
+            long = _stage_time(await one_run(site), sizes.long_stages)
     return Figures(
         values={"short_stage_us": median(short), "long_stage_us": long}, ratios={"long_to_short": long / median(short)}
     )
@@ -165,12 +165,12 @@ async def mapping(given: Round) -> Figures:
     make = partial(_map, limit=limit)
     with given.place.fresh() as store:
         async with given.opening.site(store, stages=1, make=make) as site, site.working():
-            runs = [await _one_run(site, sizes.short_items) for _ in range(sizes.short_maps)]
+            runs = [await one_run(site, sizes.short_items) for _ in range(sizes.short_maps)]
     short = [_stage_time(run, sizes.short_items) for run in runs]
     with given.place.fresh() as store:
         async with given.opening.site(store, stages=1, make=make) as site, site.working():
             before = resident_bytes()
-            long = _stage_time(await _one_run(site, sizes.long_items), sizes.long_items)
+            long = _stage_time(await one_run(site, sizes.long_items), sizes.long_items)
             grown = max(resident_bytes() - before, 0)
     return Figures(
         values={"short_item_us": median(short), "long_item_us": long, "grown_megabytes": grown / 1e6},
@@ -198,7 +198,8 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
 )
 
 
-async def _one_run(site: Site, number: int = 0) -> Run:
+async def one_run(site: Site, number: int = 0) -> Run:
+    """Create one run and return it when it has ended."""
     site.finish.expect(1)
     run_id = await site.create(number)
     await site.finish.wait()
