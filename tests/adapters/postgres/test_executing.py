@@ -53,7 +53,8 @@ def committed(url: str, *statements: Statement) -> Committed | Refusal:
 
 def test_statements_run_with_the_settings_of_the_application(url: str) -> None:
     """Whatever this adapter sets for its own statements is as the database, or the user, has it for those of others."""
-    ours = re.findall(r"'(\w+)', (?:'|%s)", SETTINGS + KEYS_ONLY_SETTINGS + SET_PATIENCE)
+    said = b"".join(statement.sql for statement in (SETTINGS, KEYS_ONLY_SETTINGS, SET_PATIENCE))
+    ours = re.findall(r"'(\w+)', (?:'|\$1)", said.decode())
     assert sorted(ours) == sorted(OWN_SETTINGS)
     table(url, "name text", "value text")
     with psycopg.connect(url) as connection:

@@ -58,9 +58,9 @@ def emptied() -> str:
 def plan(url: str, statement: Statement, *, keys_only: bool) -> list[dict[str, Any]]:
     """Return the nodes of the plan that serves for whatever parameters."""
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(SETTINGS.encode())
+        connection.execute(SETTINGS.sql)
         if keys_only:
-            connection.execute(KEYS_ONLY_SETTINGS.encode())
+            connection.execute(KEYS_ONLY_SETTINGS.sql)
         result = connection.pgconn.exec_(b"EXPLAIN (GENERIC_PLAN, FORMAT JSON) " + statement.sql)
         assert result.status == psycopg.pq.ExecStatus.TUPLES_OK, result.error_message
         text = result.get_value(0, 0)
