@@ -9,8 +9,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,10 +22,9 @@ import attrs
 import psycopg
 
 from tests.e2e.crash_process import Plan
+from tests.e2e.crash_troupe import WORKERS, Process, Troupe
 from tests.postgres import Server
 
-PROCESS: Final = Path(__file__).with_name("crash_process.py")
-WORKERS: Final = 3
 #: A crash loses nothing that was committed only if these are so.
 SAFE: Final = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 #: The part of the kills that hits the client.
@@ -36,8 +33,6 @@ CLIENT_SHARE: Final = 0.15
 START_SHARE: Final = 0.75
 #: How long the client is waited for when a fault is to hit it in the middle of a request.
 AIM_SECONDS: Final = 1.0
-#: How long a process may take to end that is told to, beside the time that it has for draining.
-END_SECONDS: Final = 30.0
 #: What has not moved for so long once all faults are over never will.
 STUCK_SECONDS: Final = 120.0
 
@@ -90,14 +85,12 @@ class Theatre:
     """The server, the processes and the files of one performance.
 
     Args:
-        folder: Where the processes write.
-        plan: What they are told; its store is this theatre's.
+        plan: What the processes are told; its store is this theatre's.
         rhythm: How often what goes wrong.
         seed: What all chance comes from, but that of the processes.
     """
 
-    def __init__(self, folder: Path, plan: Plan, rhythm: Rhythm, *, seed: int) -> None:
-        self._folder = folder
+    def __init__(self, plan: Plan, rhythm: Rhythm, *, seed: int) -> None:
         self._rhythm = rhythm
         self._seed = seed
         # A file system on a disk, and one that the server's own user reaches.
@@ -106,17 +99,7 @@ class Theatre:
         store = f"postgresql://postgres@/postgres?host={quote(str(self._place / 'data'), safe='')}"
         self.plan = attrs.evolve(plan, store=store)
         self.faults: list[Fault] = []
-        #: What the processes did that they should not have done.
-        self.wrong: list[str] = []
-        #: Processes that ended at their start because the database was away.
-        self.vain = 0
-        self.client_kills = 0
-        self._logs: dict[int, Path] = {}
-        self._workers: list[subprocess.Popen[bytes]] = []
-        self._client: subprocess.Popen[bytes] | None = None
-        #: Processes that must not be killed now.
-        self._spared: set[int] = set()
-        self._guard = threading.RLock()
+        self.troupe = Troupe(self.plan)
         #: Held by whoever stops the server, or needs it.
         self._database = threading.Lock()
         self._over = threading.Event()
@@ -124,7 +107,7 @@ class Theatre:
     def perform(self) -> None:
         """Let everything go wrong, then wait until all is done."""
         chances = [random.Random(f"{self._seed} {name}") for name in ("database", "processes", "acts")]
-        self._fill()
+        self.troupe.fill()
         self._await_work()
         with ThreadPoolExecutor(2) as pool:
             going = [pool.submit(self._crash_on, chances[0]), pool.submit(self._kill_on, chances[1])]
@@ -174,58 +157,30 @@ class Theatre:
         # Not shortened by the end of the performance: an outage is meant to outlive leases.
         threading.Event().wait(seconds)
         self.server.start()
-        self._note(Fault(kind=kind, at=at, over=time.time()))
+        self.faults.append(Fault(kind=kind, at=at, over=time.time()))
 
     def _kill_on(self, chance: random.Random) -> None:
         while not self._over.wait(chance.uniform(*self._rhythm.kill)):
-            self._tend()
+            self.troupe.tend()
             if chance.random() < START_SHARE:
-                self._await_start()
+                # On a busy machine nobody would ever get to work otherwise.
+                self.troupe.await_start(self._over)
             if chance.random() < CLIENT_SHARE:
                 self._aim(chance)
-                self._kill_client()
+                self.troupe.kill_client()
             else:
                 self._kill(1, Kind.KILL, chance)
 
-    def _await_start(self) -> None:
-        """Wait until all workers work: on a busy machine nobody would ever get so far otherwise."""
-        latest = time.monotonic() + END_SECONDS
-        while not self._over.is_set() and time.monotonic() < latest:
-            with self._guard:
-                if all(self._has_started(one) for one in self._workers):
-                    return
-            self._over.wait(0.1)
-            self._tend()
-
-    def _has_started(self, worker: subprocess.Popen[bytes]) -> bool:
-        return "worker started" in self._logs[worker.pid].read_text()
-
-    def _kill_client(self) -> None:
-        with self._guard:
-            if self._client is not None and self._client.poll() is None:
-                self._client.kill()
-                self._client.wait()
-                self._client = None
-                self.client_kills += 1
-            self._fill()
-
     def _kill(self, most: int, kind: Kind, chance: random.Random) -> None:
-        """Kill workers without warning, and start replacements a little later."""
-        with self._guard:
-            there = [one for one in self._workers if one.poll() is None and one.pid not in self._spared]
-            victims = chance.sample(there, min(most, len(there)))
-            at = time.time()
-            for victim in victims:
-                victim.kill()
-            for victim in victims:
-                victim.wait()
-                self._workers.remove(victim)
+        """Kill workers, and start replacements a little later."""
+        at = time.time()
+        pids = self.troupe.kill(most, chance)
         self._over.wait(chance.uniform(*self._rhythm.replace))
-        self._fill()
-        self._note(Fault(kind=kind, at=at, over=time.time(), pids=frozenset(one.pid for one in victims)))
+        self.troupe.fill()
+        self.faults.append(Fault(kind=kind, at=at, over=time.time(), pids=pids))
 
     def _massacre(self, chance: random.Random) -> None:
-        with self._guard:
+        with self.troupe.guard:
             # Nobody starts a replacement meanwhile: for some time there is no worker at all.
             self._kill(WORKERS, Kind.MASSACRE, chance)
 
@@ -243,7 +198,7 @@ class Theatre:
                 self._over.wait(0.002)
             worker.send_signal(signal.SIGCONT)
             # The others need not wait for it, so for them the fault is over as soon as it has struck.
-            self._note(Fault(kind=Kind.FREEZE, at=at, over=at, pids=frozenset({worker.pid})))
+            self.faults.append(Fault(kind=Kind.FREEZE, at=at, over=at, pids=frozenset({worker.pid})))
             # It tries to commit while the other is at work.
             self._over.wait(1.0)
 
@@ -260,15 +215,12 @@ class Theatre:
         with self._database, self._at_work() as (worker, _, _):
             worker.terminate()
             self._crash(chance.uniform(*self._rhythm.down), Kind.CRASH)
-            self._await_end(worker)
-            with self._guard:
-                self._workers.remove(worker)
-        self._fill()
+            self.troupe.await_end(worker)
 
     @contextlib.contextmanager
-    def _at_work(self) -> Iterator[tuple[subprocess.Popen[bytes], TextIO, dict[str, Any]]]:
+    def _at_work(self) -> Iterator[tuple[Process, TextIO, dict[str, Any]]]:
         """Give the worker that began some work just now, and the ledger behind the line of it; spare it meanwhile."""
-        worker: subprocess.Popen[bytes] | None = None
+        worker: Process | None = None
         line: dict[str, Any] = {}
         latest = time.monotonic() + STUCK_SECONDS
         with self.plan.ledger.open(encoding="utf-8") as ledger:
@@ -280,82 +232,27 @@ class Theatre:
                     self._over.wait(0.005)
                     continue
                 line = json.loads(text)
-                with self._guard:
-                    there = [one for one in self._workers if one.pid == line["pid"] and one.poll() is None]
-                    worker = there[0] if there else None
-                    self._spared.update(one.pid for one in there)
+                worker = self.troupe.spare(line["pid"])
             try:
                 yield worker, ledger, line
             finally:
-                with self._guard:
-                    self._spared.clear()
-
-    def _await_end(self, worker: subprocess.Popen[bytes]) -> None:
-        try:
-            code = worker.wait(self.plan.drain + END_SECONDS)
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()
-            self.wrong.append(f"worker {worker.pid} did not stop when it was told to")
-            return
-        if code:
-            self.wrong.append(f"worker {worker.pid} was told to stop and ended with {code}")
-
-    def _note(self, fault: Fault) -> None:
-        with self._guard:
-            self.faults.append(fault)
-
-    def _fill(self) -> None:
-        """Start what is missing: workers, and the client until it has created every run."""
-        with self._guard:
-            while len(self._workers) < WORKERS:
-                self._workers.append(self._spawn("worker"))
-            if self._client is None or self._client.poll() not in (None, 0):
-                self._client = self._spawn("client")
-
-    def _spawn(self, role: str) -> subprocess.Popen[bytes]:
-        path = self._folder / f"{role}-{len(self._logs) + 1:03}.log"
-        with path.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, str(PROCESS), role, self.plan.dump()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self._logs[process.pid] = path
-        return process
-
-    def _tend(self) -> None:
-        """Start again what ended by itself, as a supervisor does; only a start without a database is a reason to."""
-        with self._guard:
-            ended = [one for one in self._workers if one.poll() is not None and one.pid not in self._spared]
-            for worker in ended:
-                self._workers.remove(worker)
-                if self._has_started(worker):
-                    self.wrong.append(f"worker {worker.pid} ended by itself with {worker.returncode}")
-                else:
-                    self.vain += 1
-            self._fill()
+                self.troupe.spare_nobody()
 
     def _heal(self) -> None:
         """Wait until the survivors have done everything, for as long as something moves."""
         before, since = -1, time.monotonic()
         while True:
-            self._tend()
+            self.troupe.tend()
             with psycopg.connect(self.server.url) as connection:
                 live, events = _row(connection, _PROGRESS)
             # Not a number of runs: whether any is lacking is for the verdict to say.
-            if not live and self._client is not None and self._client.poll() == 0:
+            if not live and self.troupe.has_created_all:
                 break
             if events != before:
                 before, since = events, time.monotonic()
             assert time.monotonic() - since < STUCK_SECONDS, f"nothing moves any more: {self.stuck()}"
             threading.Event().wait(0.2)
-        for worker in self._workers:
-            worker.terminate()
-        for worker in self._workers:
-            self._await_end(worker)
-        self._workers.clear()
+        self.troupe.dismiss()
 
     def stuck(self) -> str:
         """Tell what is left to do, and what the server's sessions do."""
@@ -375,25 +272,10 @@ class Theatre:
                 wrong += [f"{left} rows are left in {table}"] if left else []
         return wrong
 
-    def pids(self) -> dict[str, int]:
-        """Return the process of each worker that has started, by the worker's name."""
-        found: dict[str, int] = {}
-        for path in self._logs.values():
-            for line in path.read_text().splitlines():
-                # Python's own words, such as tracebacks, are no JSON.
-                with contextlib.suppress(json.JSONDecodeError):
-                    said = json.loads(line)
-                    if said["event"] == "worker started":
-                        found[said["worker"]] = said["pid"]
-        return found
-
     def close(self, *, keep: bool) -> None:
         """End everything; *keep* leaves the server's folder to look at."""
         self._over.set()
-        processes = [*self._workers, *([self._client] if self._client is not None else [])]
-        for process in processes:
-            process.kill()
-            process.wait()
+        self.troupe.close()
         self.server.stop(signal.SIGINT)
         if keep:
             print(f"The server's data and log are left in {self._place}.")

@@ -88,7 +88,7 @@ async def judge(theatre: Theatre) -> Verdict:
     """Compare what is in the store with what is known outside of it."""
     effects = _read(theatre.plan.ledger)
     requests = _read(theatre.plan.log)
-    wrong = [*_unknown(requests), *theatre.wrong, *theatre.check_server()]
+    wrong = [*_unknown(requests), *theatre.troupe.wrong, *theatre.check_server()]
     async with open_kernel(theatre.plan.store, registry=REGISTRY) as opened:
         runs = await histories(opened.persistence, definitions=REGISTRY, blob_store=opened.blob_store)
         found = nobody_is_orphaned(await opened.persistence.list_orphans(limit=TOLD))
@@ -97,15 +97,15 @@ async def judge(theatre: Theatre) -> Verdict:
     wrong += [str(violation) for violation in found[:TOLD]]
     wrong += _complaints(runs, effects, wanted=theatre.plan.runs)
     leases = {key: list(_leases(history, key)) for history in runs for key in history.stages}
-    story = Story(faults=theatre.faults, leases=leases, pids=theatre.pids())
+    story = Story(faults=theatre.faults, leases=leases, pids=theatre.troupe.pids())
     commits = sorted(event.at.timestamp() for history in runs for event in history.events)
     figures = {
         "runs": len(runs),
         "executions": f"{len(effects)}, {len(effects) - len(runs) * STAGES} of them repeated",
         **_figures(story, runs),
         **_of_creates(requests),
-        "kills of the client": theatre.client_kills,
-        "starts in vain": theatre.vain,
+        "kills of the client": theatre.troupe.client_kills,
+        "starts in vain": theatre.troupe.vain,
     }
     return Verdict(wrong=wrong, figures=figures, recovered=list(story.recovered(commits)))
 
