@@ -264,8 +264,10 @@ def _postgres(url: StoreUrl, *, clock: Clock, ids: Ids) -> _Parts:
         notice = notices.hear(payload)
         if notice is not None:
             transport.hear(notice.queues)
-            if notice.anything is not None:
-                scheduler.wake_in(notice.anything, local=True)
+            if notice.now:
+                scheduler.wake_in(ZERO, local=True)
+            if notice.later is not None:
+                scheduler.wake_in(notice.later, local=True)
 
     def look() -> None:
         # What was announced while nothing was heard is found by one look, and so is the way back to polling.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from typing import Final, TypeVar, cast
 
 from psycopg import errors
@@ -15,7 +14,7 @@ from holdfast.kernel import Kernel
 from holdfast_adapters.postgres.access import IDENTITY, Access
 from holdfast_adapters.postgres.blobs import PostgresBlobStore
 from holdfast_adapters.postgres.driver import Driver, check, driver_of, run
-from holdfast_adapters.postgres.notices import CHANNEL, written
+from holdfast_adapters.postgres.notices import CHANNEL, Notice, written
 from holdfast_adapters.postgres.persistence import PostgresPersistence
 from holdfast_adapters.postgres.prepared import Prepared
 from holdfast_adapters.postgres.refusals import FAULTS, MEETINGS, refused
@@ -41,7 +40,7 @@ _LEVEL: Final = Statement("SELECT current_setting('transaction_isolation')")
 _IDENTITY: Final = Statement(IDENTITY)
 _NOTIFY: Final = Statement("SELECT pg_notify($1::text, $2::text)")
 #: Postgres sends it when the transaction is committed, and forgets it when it is rolled back.
-_SOMETHING_IS_DUE: Final[Call] = (_NOTIFY, (CHANNEL, written({None: timedelta()}, name="")))
+_SOMETHING_IS_DUE: Final[Call] = (_NOTIFY, (CHANNEL, written(Notice(now=True), name="")))
 
 _READ_COMMITTED: Final = "read committed"
 

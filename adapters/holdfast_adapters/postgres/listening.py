@@ -211,7 +211,11 @@ class Listener:
 
 def _lively(address: str) -> str:
     """Return *address* with what lets the operating system find out that nobody is there any more."""
-    known = conninfo.conninfo_to_dict(address)
+    try:
+        known = conninfo.conninfo_to_dict(address)
+    except psycopg.ProgrammingError:
+        # Whoever connects says what is wrong with it, without what it may hold.
+        return address
     return conninfo.make_conninfo(address, **{word: value for word, value in _KEEPALIVE.items() if word not in known})
 
 

@@ -14,7 +14,6 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -45,10 +44,35 @@ _log = logging.getLogger(__name__)
 class Notice:
     """What one process tells the others."""
 
-    #: How long it is until a job of each queue is READY.
-    queues: Mapping[str, timedelta] = attrs.field(factory=dict)
-    #: How long it is until something is due that may concern everybody; None if nothing is.
-    anything: timedelta | None = None
+    #: Whether something is due that may concern everybody.
+    now: bool = False
+    #: Queues in which jobs are due.
+    queues: frozenset[str] = frozenset()
+    #: How long it is until something more is due, the first of it. Whoever looks then finds out what comes next.
+    later: timedelta | None = None
+
+
+@attrs.define
+class _Untold:
+    """What is gathered for the next notice."""
+
+    now: bool = False
+    queues: set[str] = attrs.field(factory=set)
+    later: timedelta | None = None
+
+    def add(self, delay: timedelta, queue: str | None) -> None:
+        """Take something in."""
+        if delay > timedelta():
+            self.later = delay if self.later is None else min(delay, self.later)
+        elif queue is None:
+            self.now = True
+        else:
+            self.queues.add(queue)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to tell."""
+        return not (self.now or self.queues) and self.later is None
 
 
 class Notices:
@@ -69,7 +93,7 @@ class Notices:
         self._name = ids.new_id()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._guard = threading.Lock()
-        self._untold: dict[str | None, timedelta] = {}
+        self._untold = _Untold()
         self._telling: asyncio.Task[None] | None = None
         self._is_telling = False
         self._is_closing = asyncio.Event()
@@ -102,8 +126,7 @@ class Notices:
         if delay > FARTHEST or loop is None:
             return
         with self._guard:
-            if delay < self._untold.get(queue, timedelta.max):
-                self._untold[queue] = delay
+            self._untold.add(delay, queue)
             if self._is_telling:
                 return
             self._is_telling = True
@@ -113,20 +136,26 @@ class Notices:
             # The loop has ended, and with it whoever might have sent it.
             self._is_telling = False
 
+    @property
+    def is_telling(self) -> bool:
+        """Whether something that was told is still to be sent."""
+        return self._is_telling
+
     def hear(self, payload: str) -> Notice | None:
         """Return what *payload* tells, or None if it was told by this process itself."""
         try:
             told = json.loads(payload)
             if told["from"] == self._name:
                 return None
-            anything = told.get("any")
+            later = told.get("in")
             return Notice(
-                queues={str(queue): delay * _MILLISECOND for queue, delay in told.get("queues", {}).items()},
-                anything=None if anything is None else anything * _MILLISECOND,
+                now=bool(told.get("now", False)),
+                queues=frozenset(map(str, told.get("queues", ()))),
+                later=None if later is None else later * _MILLISECOND,
             )
         except (ValueError, LookupError, TypeError, AttributeError):
             # A word that another version may understand: a look costs less than a guess.
-            return Notice(anything=timedelta())
+            return Notice(now=True)
 
     def _begin(self) -> None:
         self._telling = asyncio.get_running_loop().create_task(self._tell_all())
@@ -136,18 +165,19 @@ class Notices:
         while True:
             await self._rest(self._next_at - loop.time())
             with self._guard:
-                untold, self._untold = self._untold, {}
-                if not untold:
+                untold, self._untold = self._untold, _Untold()
+                if untold.is_empty:
                     self._is_telling = False
                     return
             try:
-                await self._send(CHANNEL, written(untold, name=self._name))
+                notice = Notice(now=untold.now, queues=frozenset(untold.queues), later=untold.later)
+                await self._send(CHANNEL, written(notice, name=self._name))
             except Exception as error:  # noqa: BLE001 - a hint that is lost costs latency only
                 _log.warning("other processes could not be told that something is due: %r", error)
             self._next_at = loop.time() + PAUSE_SECONDS
 
     async def _rest(self, seconds: float) -> None:
-        if seconds > 0 and self._untold:
+        if seconds > 0 and not self._untold.is_empty:
             try:
                 async with asyncio.timeout(seconds):
                     await self._is_closing.wait()
@@ -158,19 +188,14 @@ class Notices:
         await self._access.read((_NOTIFY, (channel, payload)))
 
 
-def written(untold: Mapping[str | None, timedelta], *, name: str) -> str:
-    """Return the payload that tells *untold*: milliseconds by queue, None standing for everybody."""
-    # Rounded up: nobody is to come early.
-    told = {queue: max(0, -(-delay // _MILLISECOND)) for queue, delay in untold.items()}
-    queues = {queue: delay for queue, delay in told.items() if queue is not None}
-    anything = told.get(None)
-    if len(queues) > MOST_QUEUES:
-        anything, queues = min(told.values()), {}
-    # What concerns everybody sooner leaves nothing to tell of a queue.
-    queues = {queue: delay for queue, delay in queues.items() if anything is None or delay < anything}
+def written(notice: Notice, *, name: str) -> str:
+    """Return the payload that tells *notice*, said by *name*."""
     words: dict[str, object] = {"from": name}
-    if queues:
-        words["queues"] = queues
-    if anything is not None:
-        words["any"] = anything
+    if notice.now or len(notice.queues) > MOST_QUEUES:
+        words["now"] = True
+    elif notice.queues:
+        words["queues"] = sorted(notice.queues)
+    if notice.later is not None:
+        # Milliseconds, rounded up: nobody is to come early.
+        words["in"] = -(-notice.later // _MILLISECOND)
     return json.dumps(words, separators=(",", ":"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
+from holdfast.change import ZERO
 from holdfast.ports.job_transport import JobHint
 from holdfast.ports.persistence import Persistence
 from holdfast_adapters.transports.database import DatabaseTransport
@@ -28,6 +29,6 @@ class TellingTransport(DatabaseTransport):
         for hint in hints:
             self._tell(hint.delay, hint.queue)
 
-    def hear(self, dues: Mapping[str, timedelta]) -> None:
-        """Wake the hosts of this process for what others told: how long it is until a job of each queue is due."""
-        self._sleepers.wake_queues(dues)
+    def hear(self, queues: Iterable[str]) -> None:
+        """Wake the hosts of this process for what others told: jobs of these *queues* are due."""
+        self._sleepers.wake_queues(dict.fromkeys(queues, ZERO))

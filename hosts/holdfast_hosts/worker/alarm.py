@@ -59,11 +59,9 @@ class Alarm:
             self._handle = None
 
     def _hinted(self, delay: timedelta) -> None:
+        # The scheduler is told of delayed jobs as well, and it keeps the time.
         if delay <= ZERO:
             self._in_loop(self._on_job)
-        else:
-            # The scheduler keeps the time; it knows of this process's own jobs already.
-            self._scheduler.wake_in(delay, local=True)
 
     def _noted(self, delay: timedelta) -> None:
         if delay > ZERO:

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from holdfast.change import ZERO
 from holdfast.commands.run_claim_pending import RunClaimPending
 from holdfast.entities.stage import Lease
 from holdfast.ports.work import LeaseRequest
@@ -113,9 +114,11 @@ class Feeder:
         if not self._shift.opened.listening.is_healthy:
             return None
         ahead = await self._shift.ahead()
-        if ahead is None or ahead > self._shift.settings.reap_interval:
-            return FLOOR.total_seconds()
-        return ahead.total_seconds() or None
+        if ahead is not None and ahead <= self._shift.settings.reap_interval:
+            if ahead == ZERO:
+                return None
+            self._shift.opened.scheduler.wake_in(ahead, local=True)
+        return FLOOR.total_seconds()
 
     async def _wait_for_slot(self) -> None:
         self._is_starved = True

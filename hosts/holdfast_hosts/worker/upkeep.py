@@ -110,8 +110,10 @@ class Upkeep:
             shift.opened.scheduler.wake_in(ahead, local=True)
         if not shift.opened.listening.is_healthy:
             return soon, False
-        if ahead == ZERO or await self._is_pending():
+        if ahead == ZERO:
             return soon, True
+        if await self._is_pending():
+            shift.opened.scheduler.wake_in(ZERO, local=True)
         pause = min(settings.rest_interval * jitter, shift.ttl)
         return pause if ahead is None else max(min(ahead, pause), soon), False
 
