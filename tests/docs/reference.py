@@ -26,13 +26,16 @@ from holdfast import BatchStage, Context, Flow, Graph, Retry, Settings, errors, 
 from holdfast.authoring import misclasses, misroutes, mistakes, presets
 from holdfast.authoring.draft import FOLLOWS
 from holdfast.authoring.pausing import Pausing
+from holdfast.authoring.writing import Writing
 from holdfast.entities.run import RUN_TRANSITIONS
 from holdfast.entities.stage import STAGE_TRANSITIONS
 from holdfast.entities.wait import WAIT_TRANSITIONS
+from holdfast_adapters.postgres import within
 from holdfast_adapters.schedulers import HeapScheduler
 from holdfast_adapters.sinks import CallbackSink, StructlogSink
 from holdfast_adapters.sqlite import SqlitePersistence
 from holdfast_adapters.system import SystemClock
+from holdfast_hosts.joining import transactional_kernel
 from holdfast_hosts.maintenance import Bounds
 from holdfast_hosts.serverless import ServerlessHost
 from holdfast_hosts.settings import HeartbeatSettings, ServerlessSettings, WorkerSettings
@@ -80,8 +83,18 @@ PICTURED: Final[Mapping[str, str]] = {
     "agent": "agent",
     "checkout": "checkout",
 }
-HOSTS: Final = (open_kernel, run_and_wait, wait_for_run, Worker, run_worker, ServerlessHost, Store, StoreUrl)
-ADAPTERS: Final = (CallbackSink, StructlogSink, HeapScheduler)
+HOSTS: Final = (
+    open_kernel,
+    transactional_kernel,
+    run_and_wait,
+    wait_for_run,
+    Worker,
+    run_worker,
+    ServerlessHost,
+    Store,
+    StoreUrl,
+)
+ADAPTERS: Final = (CallbackSink, StructlogSink, HeapScheduler, within)
 PRESETS: Final = [
     kind for kind in vars(presets).values() if isinstance(kind, type) and kind.__module__ == presets.__name__
 ]
@@ -268,6 +281,7 @@ MADE: Final[Mapping[str, Callable[[], str]]] = {
     "retry": lambda: settings(Retry),
     "context": lambda: members(Context, prefix="ctx"),
     "pausing": lambda: members(Pausing, prefix="ctx"),
+    "own-rows": lambda: members(Writing, prefix="ctx"),
     "hosts": lambda: elsewhere(HOSTS),
     "adapters": lambda: elsewhere(ADAPTERS),
     "presets": lambda: elsewhere(PRESETS),
