@@ -30,13 +30,14 @@ def sync_steps(url: str, runs: int, stages: int, *, concurrency: int = 1) -> flo
     ended = threading.Event()
     left = iter(range(runs - 1, -1, -1))
 
-    @app.register_task("flow")  # type: ignore[untyped-decorator]
-    def flow(value: int, ctx: Any) -> int:
+    def carry_out(value: int, ctx: Any) -> int:
         for number in range(stages):
             value = ctx.step(f"step {number}", lambda: value)  # noqa: B023 - called before the next turn
         if next(left) == 0:
             ended.set()
         return value
+
+    app.register_task("flow")(carry_out)
 
     for number in range(runs):
         app.spawn("flow", number)
@@ -63,8 +64,7 @@ def async_steps(url: str, runs: int, stages: int) -> float:
         ended = asyncio.Event()
         left = runs
 
-        @app.register_task("flow")  # type: ignore[untyped-decorator]
-        async def flow(value: int, ctx: Any) -> int:
+        async def carry_out(value: int, ctx: Any) -> int:
             nonlocal left
 
             async def same() -> int:
@@ -76,6 +76,8 @@ def async_steps(url: str, runs: int, stages: int) -> float:
             if not left:
                 ended.set()
             return value
+
+        app.register_task("flow")(carry_out)
 
         for number in range(runs):
             await app.spawn("flow", number)
@@ -96,11 +98,12 @@ def starts(url: str, work: Work) -> list[float]:
     called: list[float] = []
     there = threading.Semaphore(0)
 
-    @app.register_task("flow")  # type: ignore[untyped-decorator]
-    def flow(_: int, __: Any) -> int:
+    def carry_out(_: int, __: Any) -> int:
         called.append(time.perf_counter())
         there.release()
         return 0
+
+    app.register_task("flow")(carry_out)
 
     threading.Thread(target=partial(app.start_worker, poll_interval=POLL_SECONDS), daemon=True).start()
     asked: list[float] = []

@@ -42,15 +42,17 @@ def sync_steps(url: str, runs: int, stages: int) -> float:
     """Return the seconds that all runs take with sync workflows in threads."""
     dbos = _launched(url).DBOS
 
-    @dbos.step()  # type: ignore[untyped-decorator]
-    def step(value: int) -> int:
+    def pass_on(value: int) -> int:
         return value
 
-    @dbos.workflow()  # type: ignore[untyped-decorator]
-    def flow(value: int) -> int:
+    step = dbos.step()(pass_on)
+
+    def carry_out(value: int) -> int:
         for _ in range(stages):
             value = step(value)
         return value
+
+    flow = dbos.workflow()(carry_out)
 
     dbos.launch()
     dbos.start_workflow(flow, 0).get_result()
@@ -65,15 +67,17 @@ def async_steps(url: str, runs: int, stages: int) -> float:
     """Return the seconds that all runs take with async workflows on one loop."""
     dbos = _launched(url).DBOS
 
-    @dbos.step()  # type: ignore[untyped-decorator]
-    async def step(value: int) -> int:
+    async def pass_on(value: int) -> int:
         return value
 
-    @dbos.workflow()  # type: ignore[untyped-decorator]
-    async def flow(value: int) -> int:
+    step = dbos.step()(pass_on)
+
+    async def carry_out(value: int) -> int:
         for _ in range(stages):
             value = await step(value)
         return value
+
+    flow = dbos.workflow()(carry_out)
 
     dbos.launch()
 
@@ -96,9 +100,10 @@ def starts(url: str, work: Work) -> list[float]:
     module = _launched(url)
     dbos = module.DBOS
 
-    @dbos.workflow()  # type: ignore[untyped-decorator]
-    def flow(_: int) -> float:
+    def carry_out(_: int) -> float:
         return time.perf_counter()
+
+    flow = dbos.workflow()(carry_out)
 
     dbos.launch()
     dbos.register_queue("benchmark", polling_interval_sec=POLL_SECONDS)

@@ -29,8 +29,7 @@ def steps(url: str, runs: int, stages: int) -> float:
         async with _opened(url) as app:
             left, ended = runs, asyncio.Event()
 
-            @app.task(name="step")  # type: ignore[untyped-decorator]
-            async def step(value: int) -> None:
+            async def pass_on(value: int) -> None:
                 nonlocal left
                 if value < stages:
                     await step.defer_async(value=value + 1)
@@ -38,6 +37,8 @@ def steps(url: str, runs: int, stages: int) -> float:
                 left -= 1
                 if not left:
                     ended.set()
+
+            step = app.task(name="step")(pass_on)
 
             await step.batch_defer_async(*({"value": 1} for _ in range(runs)))
             begun = time.perf_counter()
@@ -63,9 +64,10 @@ def starts(url: str, work: Work) -> list[float]:
         async with _opened(url) as app:
             called: asyncio.Queue[float] = asyncio.Queue()
 
-            @app.task(name="step")  # type: ignore[untyped-decorator]
-            async def step(value: int) -> None:
+            async def pass_on(value: int) -> None:
                 called.put_nowait(time.perf_counter())
+
+            step = app.task(name="step")(pass_on)
 
             worker = asyncio.create_task(app.run_worker_async(concurrency=CONCURRENCY, install_signal_handlers=False))
             for number in range(work.starts):
