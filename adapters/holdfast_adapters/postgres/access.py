@@ -41,7 +41,12 @@ KEYS_ONLY_SETTINGS: Final = Statement("""
 #: may be kept waiting. What is held up is tried again aside, where it waits for its turn even shorter each time.
 LOCK_PATIENCE: Final = "200ms"
 ASIDE_PATIENCE: Final = "20ms"
-SET_PATIENCE: Final = Statement("SELECT set_config('lock_timeout', $1::text, false)")
+#: How long a transaction may stand still between two statements, which follow each other within milliseconds. Whoever
+#: takes longer was stopped or cut off, and its locks would keep the jobs that it left from being taken back.
+STANDSTILL: Final = "10s"
+SET_PATIENCE: Final = Statement("""
+    SELECT set_config('lock_timeout', $1::text, false),
+        set_config('idle_in_transaction_session_timeout', $2::text, false)""")
 #: Tells this database from others, also from copies of it on the same server, whatever stands between.
 IDENTITY: Final = """
     SELECT current_database() || '/' || (extract(epoch FROM applied_at) * 1000000)::bigint
@@ -133,7 +138,9 @@ class Access:
             raise
         try:
             # By the wire, which gives up a server that does not answer.
-            await wire.run((SETTINGS, ()), (SET_PATIENCE, (lock_patience,)), *([(KEYS_ONLY_SETTINGS, ())] * keys_only))
+            await wire.run(
+                (SETTINGS, ()), (SET_PATIENCE, (lock_patience, STANDSTILL)), *([(KEYS_ONLY_SETTINGS, ())] * keys_only)
+            )
         except BaseException:
             wire.close()
             raise
