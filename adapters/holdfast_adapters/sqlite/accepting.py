@@ -45,7 +45,7 @@ from holdfast_adapters.sqlite.found import (
     lost_epochs,
 )
 from holdfast_adapters.sqlite.notes import note
-from holdfast_adapters.sqlite.prepared import EventText, JobKey, Prepared, event_text, job_key, job_row, payload_columns
+from holdfast_adapters.sqlite.prepared import EventText, JobKey, Prepared, event_text, job_key, payload_columns
 from holdfast_adapters.sqlite.runstate import KEYS, PAUSED, WAITS, RunState
 from holdfast_adapters.sqlite.writes import Writes
 
@@ -341,13 +341,13 @@ class Acceptance:
         if self._closes:
             run.active = run.waiting = 0
         for job, waits, step in self._jobs:
-            is_withheld = job.grant is not None and (paused or job.queue in self._limited)
-            row = job_row(job, run=run, now=self._now, waits=waits, withheld=is_withheld)
-            if is_withheld and job.grant is not None and not waits:
-                # The step told that it began.
-                writes.tell(run, [(_RELEASED, *job_key(job.key), encoding.encode({"worker": job.grant.worker}))])
             stays = step is self._kept
-            (writes.kept_jobs if stays else writes.jobs).append(row)
+            grant = None if waits else job.grant
+            if grant is not None and (paused or job.queue in self._limited):
+                # The step told that it began.
+                writes.tell(run, [(_RELEASED, *job_key(job.key), encoding.encode({"worker": grant.worker}))])
+                grant = None
+            writes.add_job(job, grant, run=run, waits=waits, stays=stays)
             if stays or not self._closes:
                 run.waiting += waits
                 run.active += not waits

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, Final
 
-from holdfast.change import Change, NewJob, NewRun, NewWait, Park, Step
+from holdfast.change import Change, Grant, NewJob, NewRun, NewWait, Park, Step
 from holdfast.entities.keyed import KeyScope
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import RunStatus
@@ -16,7 +16,6 @@ from holdfast_adapters.sqlite import encoding
 from holdfast_adapters.sqlite.runstate import PAUSED, RunState
 
 _READY: Final = StageStatus.READY.value
-_RUNNING: Final = StageStatus.RUNNING.value
 _WAITING: Final = StageStatus.WAITING.value
 
 #: A stage instance within its run: stage id, generation, turn, item.
@@ -189,26 +188,45 @@ def payload_columns(payload: Payload | None) -> tuple[Any, ...]:
     return _NO_PAYLOAD if payload is None else (payload.text, payload.digest, payload.size, payload.blob)
 
 
-def job_row(job: NewJob, *, run: RunState, now: int, waits: bool, withheld: bool) -> tuple[Any, ...]:
-    """Return the columns of a new job, in the order of `writes.INSERT_JOB`.
+def job_row(job: NewJob, *, run: RunState, now: int, waits: bool) -> tuple[Any, ...]:
+    """Return the columns of a new job that is not leased, in the order of `writes.INSERT_JOB`.
 
     Args:
         job: The job.
         run: Its run.
         now: The instant of the commit.
         waits: Whether it is WAITING.
-        withheld: Whether it gets no grant, although it asks for one.
     """
-    grant = job.grant
-    key = (run.n, *job_key(job.key))
-    owner = (run.tenant, run.concurrency_key, job.weight)
-    kind = (job.workflow_id, job.workflow_version, job.queue, job.priority)
-    past = (encoding.names_text(job.via), job.depth, job.origin, job.guarded)
     if waits:
-        return (*key, _WAITING, *kind, None, None, 0, 0, job.max_attempts, None, None, None, *past, *owner, 0)
-    if grant is None or withheld:
-        delay = encoding.span(job.delay)
-        dues = (None, now + delay) if run.status == PAUSED else (now + delay, None)
-        return (*key, _READY, *kind, *dues, 0, 0, job.max_attempts, None, None, None, *past, *owner, delay > 0)
-    until = now + encoding.span(grant.ttl)
-    return (*key, _RUNNING, *kind, None, None, 1, 1, job.max_attempts, grant.worker, until, now, *past, *owner, 0)
+        return (*_job_columns(job, run), _WAITING, None, None, 0)
+    delay = encoding.span(job.delay)
+    dues = (None, now + delay) if run.status == PAUSED else (now + delay, None)
+    return (*_job_columns(job, run), _READY, *dues, delay > 0)
+
+
+def leased_row(job: NewJob, grant: Grant, *, run: RunState, now: int) -> tuple[Any, ...]:
+    """Return the columns of a new job that is leased, in the order of `writes.INSERT_LEASED_JOB`."""
+    return (*_job_columns(job, run), grant.worker, now + encoding.span(grant.ttl), now)
+
+
+def _job_columns(job: NewJob, run: RunState) -> tuple[Any, ...]:
+    key = job.key
+    return (
+        run.n,
+        key.stage_id,
+        key.generation,
+        key.turn,
+        key.item,
+        job.workflow_id,
+        job.workflow_version,
+        job.queue,
+        job.priority,
+        job.max_attempts,
+        encoding.names_text(job.via),
+        job.depth,
+        job.origin,
+        job.guarded,
+        run.tenant,
+        run.concurrency_key,
+        job.weight,
+    )

@@ -17,10 +17,17 @@ MOST_ROWS: Final = 64
 
 
 class Rows:
-    """A statement with ``{rows}`` in place of its VALUES, for any number of rows."""
+    """A statement with ``{rows}`` in place of its VALUES, for any number of rows.
 
-    def __init__(self, sql: str, *, width: int) -> None:
-        row = "(" + ", ".join("?" * width) + ")"
+    Args:
+        sql: The statement.
+        width: How many parameters a row has.
+        row: How a row is written; as nothing but parameters when left out.
+    """
+
+    def __init__(self, sql: str, *, width: int, row: str | None = None) -> None:
+        row = row or "(" + ", ".join("?" * width) + ")"
+        assert row.count("?") == width, "each parameter has its place"
         lengths = [1 << power for power in range(MOST_ROWS.bit_length())]
         self._texts = {length: sql.format(rows=", ".join([row] * length)) for length in lengths}
 

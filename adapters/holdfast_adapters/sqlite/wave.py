@@ -110,12 +110,14 @@ class Wave:
         further = [change for change in changes if change.looks_further]
         if further:
             self._found.read(further)
-        self._shared = (
-            len(runs) < len(changes)
-            or any(change.scope is not None for change in further)
-            or any((change.parent or row[PARENT]) in runs for change, row in zip(changes, found, strict=True))
-        )
-        if any(row[SINGLETON] is not None for row in found) or any(change.single is not None for change in changes):
+        self._shared = len(runs) < len(changes) or any(change.scope is not None for change in further)
+        has_singles = False
+        for change, row in zip(changes, found, strict=True):
+            if (change.parent or row[PARENT]) in runs:
+                self._shared = True
+            if row[SINGLETON] is not None or change.single is not None:
+                has_singles = True
+        if has_singles:
             self._read_singles(changes, found)
         later: list[Entry] = []
         for entry, row in zip(pending, found, strict=True):

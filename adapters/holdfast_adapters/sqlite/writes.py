@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from holdfast.change import NewItems
+from holdfast.change import Grant, NewItems, NewJob
 from holdfast.gates import GateState
 from holdfast_adapters.sqlite import encoding
-from holdfast_adapters.sqlite.prepared import EventText, job_key, payload_columns
+from holdfast_adapters.sqlite.prepared import EventText, job_key, job_row, leased_row, payload_columns
 from holdfast_adapters.sqlite.rare import FIRST, OPEN_WAIT, THEN
 from holdfast_adapters.sqlite.runstate import RunState
 from holdfast_adapters.sqlite.statements import Rows
@@ -28,11 +28,22 @@ INSERT_STAGE: Final = Rows(
 INSERT_JOB: Final = Rows(
     """
     INSERT INTO job (
-        run, stage_id, generation, turn, item, status, workflow_id, workflow_version, queue, priority, due_at,
-        held_due_at, epoch, attempt, max_attempts, worker, lease_until, started_at, via, depth, origin, guarded, tenant,
-        concurrency_key, weight, delayed
+        run, stage_id, generation, turn, item, workflow_id, workflow_version, queue, priority, max_attempts, via, depth,
+        origin, guarded, tenant, concurrency_key, weight, status, due_at, held_due_at, delayed, epoch, attempt
     ) VALUES {rows}""",
-    width=26,
+    width=21,
+    row="(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+)
+#: Those that are leased at once, as nearly all are: what is the same of each is no parameter.
+INSERT_LEASED_JOB: Final = Rows(
+    """
+    INSERT INTO job (
+        run, stage_id, generation, turn, item, workflow_id, workflow_version, queue, priority, max_attempts, via, depth,
+        origin, guarded, tenant, concurrency_key, weight, worker, lease_until, started_at, status, epoch, attempt,
+        delayed
+    ) VALUES {rows}""",
+    width=20,
+    row="(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'RUNNING', 1, 1, 0)",
 )
 INSERT_RUN: Final = Rows(
     """
@@ -90,6 +101,7 @@ class Writes:
         self.stages: list[tuple[Any, ...]] = []
         self.skipped: list[tuple[Any, ...]] = []
         self.jobs: list[tuple[Any, ...]] = []
+        self.leased_jobs: list[tuple[Any, ...]] = []
         self.events: list[tuple[Any, ...]] = []
         #: By run, gate, generation and turn.
         self.gates: dict[tuple[int, str, int, int], GateState] = {}
@@ -99,6 +111,7 @@ class Writes:
         self.operations: list[tuple[Any, ...]] = []
         #: What stays although its run closes with the same change-set.
         self.kept_jobs: list[tuple[Any, ...]] = []
+        self.kept_leased_jobs: list[tuple[Any, ...]] = []
         self.kept_waits: list[tuple[Any, ...]] = []
         self.kept_timers: list[tuple[Any, ...]] = []
         #: Rows of what a plain step does not write, by statement.
@@ -107,6 +120,23 @@ class Writes:
     def add(self, statement: str, *parameters: tuple[Any, ...]) -> None:
         """Add rows for one of the statements of `rare`."""
         self._more.setdefault(statement, []).extend(parameters)
+
+    def add_job(self, job: NewJob, grant: Grant | None, *, run: RunState, waits: bool, stays: bool) -> None:
+        """Add a job.
+
+        Args:
+            job: The job.
+            grant: The lease that it gets at once.
+            run: Its run, as the change-set leaves it.
+            waits: Whether it is WAITING.
+            stays: Whether it stays although its run closes with the same change-set.
+        """
+        if grant is None:
+            row = job_row(job, run=run, now=self.now, waits=waits)
+            (self.kept_jobs if stays else self.jobs).append(row)
+        else:
+            row = leased_row(job, grant, run=run, now=self.now)
+            (self.kept_leased_jobs if stays else self.leased_jobs).append(row)
 
     def tell(self, run: RunState, events: Iterable[EventText]) -> None:
         """Append events to the run's timeline."""
@@ -131,6 +161,7 @@ class Writes:
             INSERT_STAGE.run(connection, self.skipped)
         if self.jobs:
             INSERT_JOB.run(connection, self.jobs)
+        INSERT_LEASED_JOB.run(connection, self.leased_jobs)
         if self.events:
             INSERT_EVENT.run(connection, self.events)
         if self.gates:
@@ -142,7 +173,7 @@ class Writes:
         if self.operations:
             INSERT_OPERATION.run(connection, self.operations)
         self._write_more(connection, THEN)
-        if self.kept_jobs or self.kept_timers:
+        if self.kept_jobs or self.kept_leased_jobs or self.kept_timers:
             self._write_kept(connection)
 
     def _write_timers(self, connection: sqlite3.Connection) -> None:
@@ -154,6 +185,7 @@ class Writes:
 
     def _write_kept(self, connection: sqlite3.Connection) -> None:
         INSERT_JOB.run(connection, self.kept_jobs)
+        INSERT_LEASED_JOB.run(connection, self.kept_leased_jobs)
         connection.executemany(OPEN_WAIT, self.kept_waits)
         connection.executemany(SET_TIMER, self.kept_timers)
 
