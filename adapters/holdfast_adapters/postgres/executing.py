@@ -1,8 +1,8 @@
-"""Executes statements of the application in the transaction that they stand or fall with."""
+"""Statements of the application in the transaction that they stand or fall with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import psycopg
@@ -26,47 +26,38 @@ OWN_SETTINGS: Final = (
     "lock_timeout",
 )
 _DEFAULTS: Final[Sequence[Call]] = tuple((Statement(f"SET LOCAL {name} TO DEFAULT"), ()) for name in OWN_SETTINGS)
-#: What is checked at the end of a transaction is checked while the statement can still be blamed.
-_CHECK: Final = "SET CONSTRAINTS ALL IMMEDIATE"
+#: What is checked at the end of a transaction is checked while a statement can still be blamed for it.
+_CHECK: Final[Call] = (Statement("SET CONSTRAINTS ALL IMMEDIATE"), ())
 #: What a statement may be refused for by itself, among the errors that otherwise tell of the server.
 _OF_STATEMENTS: Final = (errors.QueryCanceled, errors.LockNotAvailable, errors.ProgramLimitExceeded)
 
 
-async def execute(wire: Wire, calls: Sequence[Call], statements: Iterable[Wanted]) -> None:
-    """Execute *calls* and then *statements* in the open transaction.
+async def execute(wire: Wire, calls: Sequence[Call], wanted: Sequence[Wanted], *, closing: Statement) -> None:
+    """Execute *calls*, the statements that are *wanted*, and *closing* in one trip; nothing stands behind a refusal.
 
     Raises:
         StatementFailed: If Postgres refuses one of the statements, or a value of it cannot be written.
         psycopg.Error: If it is the server that failed, or another transaction was met.
         ConnectionLost: If the connection was.
     """
-    await wire.run(*calls, *_DEFAULTS)
-    last = ""
-    for statement in statements:
-        last = statement.sql
-        await _execute(wire, _text(wire, statement), of=last)
-    await _execute(wire, _CHECK, of=last)
+    statements = [_foreign(wire, statement) for statement in wanted]
+    try:
+        await wire.run(*calls, *_DEFAULTS, *statements, _CHECK, (closing, ()))
+    except psycopg.Error as error:
+        index = wire.executed - len(calls) - len(_DEFAULTS)
+        if not 0 <= index <= len(wanted):
+            raise
+        if isinstance(error, psycopg.OperationalError) and not isinstance(error, _OF_STATEMENTS):
+            raise
+        # What the check finds may be the doing of any of them.
+        sql = wanted[min(index, len(wanted) - 1)].sql
+        raise StatementFailed(sql, why=f"Postgres refused: {str(error).strip()}.") from error
 
 
-def _text(wire: Wire, statement: Wanted) -> str:
+def _foreign(wire: Wire, statement: Wanted) -> Call:
     """Return the statement with its values in it, so that it is one whatever the types of its placeholders are."""
     try:
-        return wire.composed(statement.sql, statement.parameters)
+        return Foreign(wire.composed(statement.sql, statement.parameters)), ()
     except Exception as error:
         # Placeholders that do not fit, types that psycopg does not know, and whatever a dumper raises.
         raise StatementFailed(statement.sql, why=f"Its values cannot be written: {error}.") from error
-
-
-async def _execute(wire: Wire, text: str, *, of: str) -> None:
-    try:
-        await wire.run((Foreign(text), ()))
-    except psycopg.OperationalError as error:
-        if not isinstance(error, _OF_STATEMENTS):
-            raise
-        raise _failed(of, error) from error
-    except (psycopg.Error, UnicodeEncodeError) as error:
-        raise _failed(of, error) from error
-
-
-def _failed(sql: str, error: Exception) -> StatementFailed:
-    return StatementFailed(sql, why=f"Postgres refused: {str(error).strip()}.")

@@ -60,11 +60,11 @@ async def apply(wire: Wire, changes: Sequence[Prepared], *, now: int | None) -> 
         if change.change.statements and isinstance(outcome, Committed)
         for statement in change.change.statements
     ]
-    if wanted:
-        await execute(wire, calls, wanted)
-        calls = []
     try:
-        await wire.run(*calls, (COMMIT, ()))
+        if wanted:
+            await execute(wire, calls, wanted, closing=COMMIT)
+        else:
+            await wire.run(*calls, (COMMIT, ()))
     except ConnectionLost as error:
         if error.undone:
             raise

@@ -35,6 +35,7 @@ class Traffic:
 
 
 _BINARY: Final = 1
+_FOREIGN: Final = b""
 _COMMAND_OK: Final = pq.ExecStatus.COMMAND_OK
 _TUPLES_OK: Final = pq.ExecStatus.TUPLES_OK
 _SYNC: Final = pq.ExecStatus.PIPELINE_SYNC
@@ -100,7 +101,10 @@ class Wire:
         #: When the pipeline that is under way counts as lost.
         self._deadline = 0.0
         self._results: list[PGresult] = []
-        #: What was sent: the name of what is prepared, None for what is executed.
+        #: How many calls of the last pipeline were executed before one was refused.
+        self.executed = 0
+        #: What was sent: the name of what is prepared, None for what is executed, `_FOREIGN` for what is executed and
+        #: whose rows nobody reads: they may hold what psycopg cannot.
         self._sent: list[bytes | None] = []
         #: Whether the results of a statement have begun and not been said to end.
         self._is_within = False
@@ -175,7 +179,7 @@ class Wire:
                 sent.append(statement.name)
                 self._prepares = True
             pg.send_query_prepared(statement.name, parameters, statement.formats, _BINARY)
-        sent.append(None)
+        sent.append(None if statement.name else _FOREIGN)
 
     def _flush(self) -> None:
         waits = self._pg.flush() == 1
@@ -221,12 +225,15 @@ class Wire:
         for prepared, result in zip(sent, results, strict=True):
             status = result.status
             if status == _COMMAND_OK:
-                if prepared is None:
+                if not prepared:
                     found.append([])
+            elif prepared == _FOREIGN and status == _TUPLES_OK:
+                found.append([])
             elif status == _TUPLES_OK:
                 self._loader.set_pgresult(result)
                 found.append(self._loader.load_rows(0, result.ntuples, tuple))
             else:
+                self.executed = len(found)
                 raise error_from_result(result)
         return found
 
@@ -238,7 +245,7 @@ class Wire:
         if self._prepares:
             self._prepares = False
             for prepared, result in zip(self._sent, self._results, strict=True):
-                if prepared is not None and result.status == _COMMAND_OK:
+                if prepared and result.status == _COMMAND_OK:
                     self._prepared.add(prepared)
         if not answer.done():
             answer.set_result(self._results)

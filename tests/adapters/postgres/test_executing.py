@@ -84,6 +84,14 @@ def test_values_are_those_that_psycopg_writes(url: str) -> None:
     assert rows(url) == [(*values[:3], {"a": [1]}, *values[4:])]
 
 
+def test_what_a_statement_finds_is_not_read(url: str) -> None:
+    """Rows that psycopg could not read are no failure, for the change-set stands by then."""
+    table(url, "a date")
+    insert = Statement("INSERT INTO thing VALUES ('2026-01-31') RETURNING 'infinity'::date")
+    assert isinstance(committed(url, insert, Statement("SELECT 'infinity'::date")), Committed)
+    assert len(rows(url)) == 1
+
+
 @pytest.mark.parametrize("text", ["a\x00b", "\ud800"], ids=["nul", "surrogate"])
 def test_text_that_postgres_has_no_form_for(url: str, text: str) -> None:
     """A value that cannot be stored is a failure of its statement."""
