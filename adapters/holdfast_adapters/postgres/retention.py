@@ -44,6 +44,8 @@ class PostgresRetention:
     #: A sink that asks for the first time makes streams of runs that it reads without locking them. Nobody does so
     #: while runs are looked at and removed, so that no stream is left without its run.
     _NO_NEW_SINK: Final = Statement("LOCK TABLE holdfast.sink IN SHARE MODE")
+    #: Each question is put for each run by itself: behind OFFSET the planner cannot make a join of it, which would
+    #: begin with the whole of a table that it took for small.
     _CHOOSE: Final = Statement("""
         SELECT r.n
         FROM unnest($1::bigint[]) looked (n)
@@ -51,18 +53,21 @@ class PostgresRetention:
         WHERE r.finished_at <= $2::bigint
             AND NOT EXISTS (
                 SELECT 1 FROM holdfast.run p
-                WHERE p.id = r.parent AND (p.finished_at IS NULL OR p.finished_at > $2::bigint)
+                WHERE p.id = r.parent AND (p.finished_at IS NULL OR p.finished_at > $2::bigint) OFFSET 0
             )
-            AND NOT EXISTS (SELECT 1 FROM holdfast.run c WHERE c.parent = r.id AND c.finished_at IS NULL)
+            AND NOT EXISTS (
+                SELECT 1 FROM holdfast.run c
+                WHERE c.parent = r.id AND c.parent IS NOT NULL AND c.finished_at IS NULL OFFSET 0
+            )
             AND NOT EXISTS (
                 SELECT 1 FROM holdfast.sink k WHERE NOT EXISTS (
                     SELECT 1 FROM holdfast.stream s
-                    WHERE s.sink = k.name AND s.run = r.n AND s.position >= r.events
-                )
+                    WHERE s.sink = k.name AND s.run = r.n AND s.position >= r.events OFFSET 0
+                ) OFFSET 0
             )
             AND (
                 r.finished_at <= $3::bigint
-                OR NOT EXISTS (SELECT 1 FROM holdfast.keyed h WHERE h.run = r.n AND h.digest IS NOT NULL)
+                OR NOT EXISTS (SELECT 1 FROM holdfast.keyed h WHERE h.run = r.n AND h.digest IS NOT NULL OFFSET 0)
             )""")
     _FORGET_LATER: Final = Statement("""
         UPDATE holdfast.operation SET forget_at = $2::bigint
@@ -133,7 +138,7 @@ class PostgresRetention:
 
     _LIST_MISSING: Final = Statement("""
         SELECT asked.id FROM unnest($1::text[]) WITH ORDINALITY asked (id, place)
-        WHERE NOT EXISTS (SELECT 1 FROM holdfast.run r WHERE r.id = asked.id) ORDER BY asked.place""")
+        WHERE NOT EXISTS (SELECT 1 FROM holdfast.run r WHERE r.id = asked.id OFFSET 0) ORDER BY asked.place""")
 
     async def list_missing(self, run_ids: Sequence[str]) -> Sequence[str]:
         """Return those of which there is no run."""

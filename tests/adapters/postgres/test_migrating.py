@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -126,7 +126,7 @@ def until(look: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def reader(url: str) -> Iterator[None]:
+def reader(url: str) -> Generator[None]:
     """Hold a transaction open that has read the runs."""
     with psycopg.connect(url) as connection:
         connection.execute("SELECT count(*) FROM holdfast.run")

@@ -114,7 +114,7 @@ def test_the_sql_makes_the_store_that_migrate_makes(cli: Cli, folder: Path) -> N
         connection.executescript(script)
     connection.close()
     assert cli("db", "status").code == 0
-    dumps = []
+    dumps: list[list[tuple[str, str, str]]] = []
     for name in ("migrated.db", "holdfast.db"):
         with sqlite3.connect(folder / name) as connection:
             dumps.append(connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY 1, 2").fetchall())

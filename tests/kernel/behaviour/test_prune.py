@@ -177,7 +177,8 @@ def test_the_collector_goes_on_where_it_was(harness: Harness, blobs: CrashingBlo
     for number in range(5):
         run_sync(blobs.put(f"{gone}/{number}", b"x"))
     harness.clock.advance(2 * DAY)
-    after, removed = None, []
+    after: str | None = None
+    removed: list[int] = []
     while True:
         done = harness.dispatch(BlobCollect(limit=2, after=after))
         assert done.looked_at <= 2
