@@ -52,7 +52,10 @@ ROWS: Final[Mapping[str, int]] = {
 #: second system's engine.
 WEAK_SPOTS: Final = frozenset({*range(1, 28), 29, 30, 31, *range(71, 93)})
 
-_NUMBERS: Final = re.compile(r"(parity|weak)_((?:\d+_)+)")
+#: Bugs of other engines that a database alone can bring about again.
+PEERS: Final = frozenset({8, 18, 19, 21, 23})
+
+_NUMBERS: Final = re.compile(r"(parity|weak|peer)_((?:\d+_)+)")
 _ROW: Final = re.compile(r"test_row_h_([a-z]\d+)_")
 
 
@@ -90,6 +93,11 @@ def test_every_parity_case_is_tested() -> None:
 def test_every_weak_spot_is_tested() -> None:
     """No weak spot of the reference systems lacks a test that would fail there."""
     assert not sorted(spot for spot in WEAK_SPOTS if ("weak", spot) not in NAMED)
+
+
+def test_every_bug_of_others_that_concerns_the_database_is_tested() -> None:
+    """No bug of another engine that has to do with its database lacks a test that names it."""
+    assert not sorted(bug for bug in PEERS if ("peer", bug) not in NAMED)
 
 
 def test_every_row_of_the_second_system_is_tested() -> None:

@@ -152,7 +152,9 @@ class Access:
             async with asyncio.timeout(patience):
                 return await connect(self._settings.url)
         except TimeoutError:
-            raise StoreUnavailable(f"{self.name} has let nobody in for {patience:g} seconds.") from None
+            # Its traceback keeps the connection from being closed, so that it must be nobody's context.
+            pass
+        raise StoreUnavailable(f"{self.name} has let nobody in for {patience:g} seconds.")
 
     def instant(self) -> int | None:
         """Return the instant of the clock that was given, in microseconds; None for that of the database."""

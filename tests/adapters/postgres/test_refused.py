@@ -109,7 +109,7 @@ def test_deadlock_of_another_program_is_tried_again(own: str) -> None:
             await holder.execute("SET deadlock_timeout = '1h'")
             await _lock(holder, run_id(2))
             both = asyncio.create_task(store.commit([noted(1), noted(2)]))
-            await _blocked(own)
+            await blocked(own)
             await _lock(holder, run_id(1))
             await holder.rollback()
         assert await both == [Committed(version=3)] * 2
@@ -122,7 +122,7 @@ async def _lock(connection: psycopg.AsyncConnection[Any], run: str) -> None:
     await connection.execute("SELECT 1 FROM holdfast.run WHERE id = %s FOR UPDATE", (run,))
 
 
-async def _blocked(url: str) -> list[int]:
+async def blocked(url: str) -> list[int]:
     """Return the backends that wait for a lock, as soon as there are any."""
     async with asyncio.timeout(5), await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         while True:
@@ -152,9 +152,9 @@ def test_backend_that_is_killed_half_way_is_replaced(url: str, act: str) -> None
         async with await psycopg.AsyncConnection.connect(url) as holder:
             await _lock(holder, run_id())
             doing = asyncio.ensure_future(ACTS[act](store))
-            (pid,) = await _blocked(url)
+            (pid,) = await blocked(url)
             await holder.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
-            assert await _blocked(url) != [pid]
+            assert await blocked(url) != [pid]
             await holder.rollback()
         await doing
         after = await store.find_run(run_id())
@@ -206,7 +206,7 @@ def test_peer_21_what_is_committed_late_is_delivered(url: str) -> None:
                 (waits_for.tenant, waits_for.scope, waits_for.key),
             )
             late = asyncio.create_task(store.commit([attrs.evolve(created(1), operations=(waits_for,))]))
-            await _blocked(url)
+            await blocked(url)
             other = PostgresPersistence(url)
             await other.open()
             await stand(other, [created(2), started(2)])
