@@ -64,7 +64,7 @@ def columns(url: str) -> list[str]:
 
 def migrate_alone(url: str, ready: Any, answers: Any, sql: str) -> None:
     """Migrate as a process of its own, with one migration more, as soon as all are ready."""
-    schema.all_migrations = with_another(sql)  # type: ignore[assignment]
+    pytest.MonkeyPatch().setattr(schema, "all_migrations", with_another(sql))
     ready.wait(PATIENCE_SECONDS)
     answers.put(len(asyncio.run(migrate_database(url))))
 

@@ -44,7 +44,7 @@ def test_nothing_is_read_that_is_not_looked_at(store: SqlitePersistence, path: P
     """No statement goes through a table from end to end, or sorts; of sinks there are few."""
     run_sync(store.close())
     with sqlite3.connect(path) as connection:
-        given: dict[str, int] = {name: 1 for name in re.findall(r":(\w+)", statement)}
+        given: dict[str, int] = dict.fromkeys(re.findall(r":(\w+)", statement), 1)
         plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", given or [1] * statement.count("?")).fetchall()
     connection.close()
     steps = [step for *_, step in plan]
