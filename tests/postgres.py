@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
@@ -30,6 +30,8 @@ from holdfast.driving import run_sync
 from holdfast.ports.clock import Clock
 from holdfast.ports.persistence import Persistence
 from holdfast_adapters.postgres import PostgresBlobStore, PostgresPersistence
+from holdfast_adapters.postgres.notices import Notices
+from holdfast_adapters.system import SystemIds
 
 #: A file system in memory, where there is one: what tests write need not survive a power cut.
 _IN_MEMORY: Final = Path("/dev/shm")
@@ -232,10 +234,10 @@ class Bridge:
     """
 
     def __init__(self, store: PostgresPersistence | PostgresBlobStore) -> None:
-        self._store = store
+        self.store = store
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._store, name)
+        method = getattr(self.store, name)
 
         async def call(*args: Any, **options: Any) -> Any:
             future = asyncio.run_coroutine_threadsafe(method(*args, **options), _loop())
@@ -258,6 +260,23 @@ def _loop() -> asyncio.AbstractEventLoop:
 def bridged(store: PostgresPersistence) -> Persistence:
     """Return *store* as something that `run_sync` can drive."""
     return cast(Persistence, Bridge(store))
+
+
+@contextlib.contextmanager
+def told_by(store: Persistence) -> Generator[Notices]:
+    """Give the notices of a bridged store, open for as long as the context lasts."""
+    inner = cast(Bridge, store).store
+    assert isinstance(inner, PostgresPersistence)
+    notices = inner.make_notices(ids=SystemIds())
+
+    async def open_it() -> None:
+        notices.open()
+
+    asyncio.run_coroutine_threadsafe(open_it(), _loop()).result(_PATIENCE_SECONDS)
+    try:
+        yield notices
+    finally:
+        asyncio.run_coroutine_threadsafe(notices.close(), _loop()).result(_PATIENCE_SECONDS)
 
 
 def fresh_store(clock: Clock | None = None) -> Persistence:

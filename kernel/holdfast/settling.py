@@ -187,7 +187,8 @@ async def announce(change: Change, committed: Committed, ports: Ports) -> None:
             scheduler.wake_in(timer.delay)
     if isinstance(change.settle, (Requeue, Suspend)):
         scheduler.wake_in(change.settle.delay)
-    if change.create is not None or _may_let_go(change):
+    if change.create is not None or change.operations or _may_let_go(change):
+        # What was asked for from outside, such as the end of a run, may have events that others deliver.
         scheduler.wake_in(ZERO)
     elif ports.event_sinks:
         # The events are delivered from here.

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from holdfast_adapters.schedulers import HeapScheduler
+from holdfast_adapters.schedulers import HeapScheduler, TellingScheduler
 from holdfast_adapters.schedulers.heap import MAX_WAKE_UPS, TOLERANCE
 from holdfast_testing.clock import FakeClock
 
@@ -138,3 +138,13 @@ def test_subscriber_may_use_the_scheduler(scheduler: HeapScheduler) -> None:
     scheduler.wake_in(2 * SECOND)
     assert seen == [2 * SECOND]
     assert len(scheduler) == 2
+
+
+def test_others_are_told_of_what_is_not_local(clock: FakeClock) -> None:
+    """A scheduler that can tell hosts of other processes tells them too, unless only this process is concerned."""
+    told: list[timedelta] = []
+    scheduler = TellingScheduler(clock, tell=told.append)
+    scheduler.wake_in(3 * SECOND)
+    scheduler.wake_in(SECOND, local=True)
+    assert told == [3 * SECOND]
+    assert scheduler.next_in() == SECOND

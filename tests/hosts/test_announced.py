@@ -14,16 +14,17 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from holdfast import Flow, RunStatus, stage, workflow
+from holdfast import EventType, Flow, RunStatus, stage, workflow
+from holdfast.commands.run_cancel import RunCancel
 from holdfast.commands.run_claim_pending import RunClaimPending
 from holdfast.commands.run_pause import RunPause
 from holdfast.commands.run_resume import RunResume
 from holdfast.commands.run_unpause import RunUnpause
 from holdfast.entities.stage import Lease
 from holdfast_adapters.postgres import listening
-from holdfast_adapters.postgres.notices import CHANNEL, Notices
+from holdfast_adapters.postgres.notices import CHANNEL, FARTHEST, Notices
 from holdfast_adapters.postgres.wire import Wire
-from holdfast_hosts.settings import WorkerSettings
+from holdfast_hosts.settings import MAX_REST, WorkerSettings
 from holdfast_hosts.wiring import Opened
 from holdfast_testing.sinks import CollectingSink
 from tests.hosts.scenes import LINE, ONCE, ONE, add_one, create, ended, opened, quick, until, working
@@ -110,6 +111,25 @@ def test_what_others_let_go_on_is_resumed_at_once(url: str) -> None:
     asyncio.run(main())
 
 
+def test_events_of_others_are_delivered_at_once(url: str) -> None:
+    """What a process without sinks does to a run is delivered by the worker that has one, without any poll."""
+    sink = CollectingSink()
+
+    async def main() -> None:
+        async with (
+            opened(url, flows=FLOWS, lease=LONG) as one,
+            opened(url, flows=FLOWS, lease=LONG, event_sinks=(sink,)) as other,
+            working(other, quick(**TOLD)),
+        ):
+            await until(lambda: other.listening.is_healthy)
+            asks = await create(one, ASK)
+            await becomes(one, asks, RunStatus.WAITING)
+            await one.kernel.dispatch(RunCancel(run_id=asks))
+            await until(lambda: any(event.type is EventType.RUN_CANCELLED for event in sink.events))
+
+    asyncio.run(main())
+
+
 def test_jobs_reach_the_worker_of_their_queue(url: str) -> None:
     """A job that one worker makes ready for the queue of another is executed there at once, and goes on here."""
 
@@ -150,6 +170,11 @@ def test_without_notifications_work_is_looked_for(url: str) -> None:
             assert killed() == 0
 
     asyncio.run(main())
+
+
+def test_whoever_rests_has_looked_before_what_is_not_announced_is_due() -> None:
+    """What is too far away to be announced is farther away than the longest rest that a worker may take."""
+    assert MAX_REST <= FARTHEST
 
 
 def killed() -> int:
@@ -203,6 +228,7 @@ def test_the_lease_of_a_dead_worker_ends_on_time(url: str) -> None:
         claim = RunClaimPending(worker="dead", max_claims=1, keep_queues=frozenset({"default"}))
         async with two(url, settings, lease=lease) as (dead, _):
             leases: Sequence[Lease] = ()
+            granted = dead.clock.monotonic()
             while not leases:
                 # The worker may be faster; in the end one is taken away before its eyes.
                 await create(dead, ONE)

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from holdfast import Settings
-from holdfast_hosts.settings import HeartbeatSettings, ServerlessSettings, WorkerSettings
+from holdfast_hosts.settings import MAX_REST, HeartbeatSettings, ServerlessSettings, WorkerSettings
 
 
 def test_defaults_are_those_that_are_promised() -> None:
@@ -19,6 +19,7 @@ def test_defaults_are_those_that_are_promised() -> None:
     assert settings.queues == {"default"}
     assert (settings.poll_min, settings.poll_max) == (timedelta(milliseconds=10), timedelta(milliseconds=500))
     assert settings.reap_interval == timedelta(seconds=5)
+    assert (settings.rest_interval, settings.notice_interval) == (timedelta(seconds=20), timedelta(seconds=60))
     assert settings.drain_timeout == timedelta(seconds=30)
     assert settings.heartbeat.tick == timedelta(seconds=1)
     assert settings.heartbeat.extend_after == pytest.approx(1 / 3)
@@ -47,6 +48,8 @@ def test_queues_are_any_names() -> None:
         {"poll_min": timedelta()},
         {"poll_min": timedelta(seconds=2), "poll_max": timedelta(seconds=1)},
         {"reap_interval": timedelta()},
+        {"rest_interval": timedelta()},
+        {"rest_interval": MAX_REST + timedelta(seconds=1)},
         {"sweep_batch": 0},
         {"flush_batch": 0},
         {"chain_jobs": 0},

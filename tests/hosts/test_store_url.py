@@ -73,3 +73,31 @@ def test_postgres_without_a_database_is_refused_without_its_password(rest: str) 
     with pytest.raises(UnusableStore, match="postgresql://user@host/database") as caught:
         StoreUrl.parse(f"postgresql:{rest}")
     assert "hunter2" not in str(caught.value)
+
+
+def test_postgres_words_of_ours_are_not_for_libpq() -> None:
+    """What a URL says of notifications is taken out of the address, and the rest of it stays as it was written."""
+    plain = StoreUrl.parse("postgresql://user:p%40ss@/db?host=%2Frun&host=b")
+    assert (plain.notify, plain.listen_at) == (True, None)
+    assert plain.address == "postgresql://user:p%40ss@/db?host=%2Frun&host=b"
+    off = StoreUrl.parse("postgresql://user@host/db?notify=off&sslmode=require")
+    assert (off.notify, off.address) == (False, "postgresql://user@host/db?sslmode=require")
+    assert StoreUrl.parse("postgresql://user@host/db?notify=on").address == "postgresql://user@host/db"
+
+
+def test_postgres_listens_past_a_pooler() -> None:
+    """The listening connection goes to the server that is named, as the same user to the same database."""
+    url = StoreUrl.parse("postgresql://user:hunter2@pooler:6432/db?sslmode=require&listen=server:5432")
+    assert url.address == "postgresql://user:hunter2@pooler:6432/db?sslmode=require"
+    assert url.listen_at == "postgresql://user:hunter2@server:5432/db?sslmode=require"
+    assert "hunter2" not in repr(url)
+    other = StoreUrl.parse("postgresql:///db?listen=%2Frun&host=pooler&port=6432&user=u")
+    assert other.listen_at == "postgresql://%2Frun/db?user=u"
+
+
+@pytest.mark.parametrize("words", ["notify=perhaps", "notify=", "listen=", "listen=a/b", "listen=u:hunter2@h"])
+def test_postgres_words_that_make_no_sense_are_refused(words: str) -> None:
+    """A word of ours with a value that it cannot have is refused by name, without the password."""
+    with pytest.raises(UnusableStore, match=words.partition("=")[0]) as caught:
+        StoreUrl.parse(f"postgresql://user:hunter2@host/db?{words}")
+    assert "hunter2" not in str(caught.value)

@@ -133,6 +133,15 @@ class JobTransportContract:
         enqueue(job_transport, hint())
         assert first == second == [SECOND, ZERO]
 
+    def test_subscriber_of_queues_hears_of_these_alone(self, job_transport: JobTransport) -> None:
+        """Hints for jobs of other queues do not count for a subscriber that names its own."""
+        woken: list[timedelta] = []
+        job_transport.subscribe(woken.append, queues=frozenset({"gpu", "tpu"}))
+        enqueue(job_transport, hint(), hint(key("b"), queue="gpu", delay=SECOND))
+        enqueue(job_transport, hint())
+        enqueue(job_transport, hint(queue="tpu"), hint(key("b"), queue="gpu", delay=SECOND))
+        assert woken == [SECOND, ZERO]
+
     def test_error_of_a_subscriber_disturbs_nobody(self, job_transport: JobTransport, persistence: Persistence) -> None:
         """A subscriber that raises fails neither the hint nor the other subscribers."""
         begin(persistence)

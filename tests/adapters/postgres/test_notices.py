@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 import pytest
@@ -209,9 +209,7 @@ def test_payloads_stay_small() -> None:
     assert hear(written(Notice(later=timedelta(microseconds=1)), name="x")) == Notice(later=SECOND / 1_000)
 
 
-@pytest.mark.parametrize(
-    "payload", ["", "hello", "[]", "{}", '{"from": "x", "queues": 1}', '{"from": "x", "in": "y"}']
-)
+@pytest.mark.parametrize("payload", ["", "hello", "[]", "{}", '{"from": "x", "queues": 1}', '{"from": "x", "in": "y"}'])
 def test_a_payload_that_nobody_understands_makes_hosts_look(payload: str) -> None:
     """Whatever stands on the channel, from another version or from somebody else, costs one look."""
     assert hear(payload) == Notice(now=True)
@@ -268,14 +266,18 @@ def test_a_connection_that_hears_nothing_never_counts_as_healthy(
 ) -> None:
     """Where LISTEN is accepted and no notice passes, the listener says that it hears nothing, once, and why."""
     monkeypatch.setattr(listening, "PATIENCE_SECONDS", 0.3)
-    attempts: list[Any] = []
+    attempts: list[int] = []
+
+    def at_once(failures: int) -> float:
+        attempts.append(failures)
+        return 0.0
 
     async def main() -> None:
         async with (
             proxy(url, kind=Pooler) as through,
             process(url, listen_at=through.url, hears=False) as deaf,
         ):
-            monkeypatch.setattr(deaf.listener, "_backoff", lambda failures: attempts.append(failures) or 0.0)
+            monkeypatch.setattr(deaf.listener, "_backoff", at_once)
             await until(lambda: len(attempts) == 3)
             assert not deaf.listener.is_healthy
             assert (deaf.changes, deaf.heard) == (0, [])

@@ -111,7 +111,19 @@ def test_weak_30_creation_wakes_hosts_at_once(make_harness: MakeHarness) -> None
     harness = make_harness(line(1))
     harness.start(line(1), 1)
 
-    assert harness.scheduler.delays == [timedelta()]
+    assert harness.scheduler.delays == harness.scheduler.told == [timedelta()]
+
+
+def test_weak_30_steps_of_one_worker_are_nobody_elses_business(make_harness: MakeHarness) -> None:
+    """Of a job that is ready other hosts hear by its queue, and of a step that the worker itself goes on with never."""
+    harness = make_harness(line(3), event_sink=CollectingSink())
+    harness.start(line(3), 1)
+    harness.scheduler.clear()
+    harness.admit()
+    harness.execute(*harness.lease())
+
+    assert harness.scheduler.delays
+    assert harness.scheduler.told == []
 
 
 def test_weak_30_whatever_becomes_due_is_told_to_hosts(make_harness: MakeHarness) -> None:
