@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from itertools import product
 from typing import Any, Final
 
@@ -22,7 +21,6 @@ from holdfast_testing.contracts.samples import TTL, created, job, key, noted, op
 from tests.adapters.postgres.test_failures import opened
 from tests.adapters.postgres.test_locks import deadlocks, stand
 from tests.adapters.postgres.test_pairs import NAMES, play
-from tests.postgres import create_database, drop_database
 
 #: What means that nothing was refused.
 _NO_ERRORS: Final = ("00", "01", "02", "03")
@@ -44,15 +42,6 @@ REFUSING: Final = """
         FOR EACH ROW EXECUTE FUNCTION refuse()"""
 
 Act = Callable[[PostgresPersistence], Awaitable[object]]
-
-
-@pytest.fixture
-def own() -> Iterator[str]:
-    """Give the address of a database whose settings and tables may be changed."""
-    name = f"holdfast_own_{os.getpid()}"
-    drop_database(name)
-    yield create_database(name)
-    drop_database(name)
 
 
 def execute(url: str, statement: str) -> None:
