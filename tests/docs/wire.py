@@ -169,7 +169,7 @@ def _default(kind: type[Any], name: str) -> str:
     if default.__class__.__name__ == "Factory":
         default = default.factory()
     if isinstance(default, timedelta):
-        return f"`{default.total_seconds():g}`"
+        return f"`{default.total_seconds():.15g}`"
     if isinstance(default, enum.Enum):
         return f"`{default.value}`"
     if isinstance(default, frozenset | tuple):

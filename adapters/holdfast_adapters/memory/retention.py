@@ -23,26 +23,29 @@ class MemoryRetention:
     async def prune(self, terms: Terms, *, limit: int, after: Place | None = None, trial: bool = False) -> Pruned:
         """Remove those of the next runs that ended long enough ago to which nothing refers."""
         with self._store.transaction as undo:
-            now = self._store.now()
-            latest = now - terms.runs
-            # One more than is looked at tells whether there is anything behind them.
-            found = heapq.nsmallest(limit + 1, self._ended(latest, after))
-            rows = [self._store.runs[run_id] for _, run_id in found[:limit]]
-            keepers = {result.holder.run_id for result in self._store.keys.values() if result.output is not None}
-            going = [
-                row
-                for row in rows
-                if not self._is_needed(row, latest)
-                and not (row.header.id in keepers and _end(row) > now - terms.results)
-            ]
-            if not trial:
-                self._remove(going, undo, forget_at=now + terms.operations)
-            last = found[limit - 1] if len(found) > limit else None
-            return Pruned(
-                run_ids=tuple(row.header.id for row in going),
-                looked_at=len(rows),
-                next=None if last is None else Place(finished_at=last[0], run_id=last[1]),
-            )
+            return self._prune(terms, limit=limit, after=after, undo=None if trial else undo)
+
+    def _prune(self, terms: Terms, *, limit: int, after: Place | None, undo: Undo | None) -> Pruned:
+        """Look at the next runs; without *undo* nothing may be written."""
+        now = self._store.now()
+        latest = now - terms.runs
+        # One more than is looked at tells whether there is anything behind them.
+        found = heapq.nsmallest(limit + 1, self._ended(latest, after))
+        rows = [self._store.runs[run_id] for _, run_id in found[:limit]]
+        keepers = {result.holder.run_id for result in self._store.keys.values() if result.output is not None}
+        going = [
+            row
+            for row in rows
+            if not self._is_needed(row, latest) and not (row.header.id in keepers and _end(row) > now - terms.results)
+        ]
+        if undo is not None:
+            self._remove(going, undo, forget_at=now + terms.operations)
+        last = found[limit - 1] if len(found) > limit else None
+        return Pruned(
+            run_ids=tuple(row.header.id for row in going),
+            looked_at=len(rows),
+            next=None if last is None else Place(finished_at=last[0], run_id=last[1]),
+        )
 
     def _ended(self, latest: datetime, after: Place | None) -> list[tuple[datetime, str]]:
         least = None if after is None else (after.finished_at, after.run_id)
@@ -66,7 +69,7 @@ class MemoryRetention:
             run_id = row.header.id
             undo.append((store.statuses.__setitem__, (row.status, store.statuses[row.status])))
             store.statuses[row.status] -= 1
-            undo.append((bisect.insort, (store.run_ids, run_id)))
+            undo.append((_list_again, (store.run_ids, run_id)))
             del store.run_ids[bisect.bisect_left(store.run_ids, run_id)]
             _drop(store.runs, run_id, undo)
             _drop(store.children, run_id, undo)
@@ -83,13 +86,16 @@ class MemoryRetention:
     async def forget_operations(self, *, limit: int) -> int:
         """Remove operation records whose time has come."""
         with self._store.transaction as undo:
-            now = self._store.now()
-            due = ((at, operation) for operation, at in self._store.forgotten.items() if at <= now)
-            gone = heapq.nsmallest(limit, due)
-            for _, operation in gone:
-                _drop(self._store.forgotten, operation, undo)
-                _drop(self._store.operations, operation, undo)
-            return len(gone)
+            return self._forget(undo, limit=limit)
+
+    def _forget(self, undo: Undo, *, limit: int) -> int:
+        now = self._store.now()
+        due = ((at, operation) for operation, at in self._store.forgotten.items() if at <= now)
+        gone = heapq.nsmallest(limit, due)
+        for _, operation in gone:
+            _drop(self._store.forgotten, operation, undo)
+            _drop(self._store.operations, operation, undo)
+        return len(gone)
 
     async def list_missing(self, run_ids: Sequence[str]) -> Sequence[str]:
         """Return those of which there is no run."""
@@ -101,6 +107,13 @@ class MemoryRetention:
 def _end(row: RunRow) -> datetime:
     assert row.finished_at is not None, "only runs that ended are looked at"
     return row.finished_at
+
+
+def _list_again(run_ids: list[str], run_id: str) -> None:
+    """Put an id back into its place unless it is there still."""
+    index = bisect.bisect_left(run_ids, run_id)
+    if run_ids[index : index + 1] != [run_id]:
+        run_ids.insert(index, run_id)
 
 
 def _drop(content: dict[Any, Any], name: object, undo: Undo) -> None:

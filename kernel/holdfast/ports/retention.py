@@ -25,6 +25,7 @@ class Terms:
 class Place:
     """A place in the order in which runs ended; those that ended at one instant stand in order of id."""
 
+    #: When the run ended.
     finished_at: datetime
     run_id: str
 

@@ -105,7 +105,7 @@ def _is_watched(code: CodeType) -> bool:
     if not folder.endswith("holdfast_adapters/memory") or module == "undo.py":
         return False
     # A port's method itself only enters and leaves the transaction; between these two no line could be undone.
-    return module not in {"journal.py", "work.py", "outbox.py"} or code.co_name.startswith("_")
+    return module not in {"journal.py", "work.py", "outbox.py", "retention.py"} or code.co_name.startswith("_")
 
 
 def prepared() -> MemoryPersistence:

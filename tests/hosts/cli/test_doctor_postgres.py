@@ -204,6 +204,19 @@ def test_a_server_without_fsync_is_refused_unless_that_is_accepted(url: str) -> 
 
 
 @pytest.mark.postgres
+def test_the_command_line_tells_why_such_a_server_is_refused(cli: Cli, url: str) -> None:
+    """On a server without fsync that nobody accepted every command ends in 6 with the reason and the way out."""
+    plain = store_url(make_conninfo(url, options="-c holdfast.accept="))
+    with psycopg.connect(url) as connection:
+        (syncs,) = connection.execute("SELECT current_setting('fsync')").fetchone() or ("",)
+    for words in (["doctor"], ["runs", "list"], ["db", "migrate"]):
+        said = cli(*words, "--store", plain)
+        assert said.code == (0 if syncs == "on" else 6), said.err
+        assert ("fsync=off" in said.err) == (syncs == "off")
+        assert cli(*words, "--store", store_url(url)).code == 0
+
+
+@pytest.mark.postgres
 def test_the_doctor_names_who_holds_an_old_snapshot(cli: Cli, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session that is idle in a transaction is named by process, program and age, with what ends it."""
     monkeypatch.setattr("holdfast_hosts.cli.checks_postgres.OLD", timedelta())
