@@ -78,7 +78,8 @@ class JoinedKernel(Kernel):
                 fix=f"Dispatch it on the kernel itself. Within a transaction there are: {able}.",
             )
         dispatch: Callable[[Command[Any]], Awaitable[Any]] = super().dispatch
-        return cast(R, await self._transaction.within(lambda: dispatch(command)))
+        result: R = await self._transaction.within(lambda: dispatch(command))
+        return result
 
 
 class _Silence:

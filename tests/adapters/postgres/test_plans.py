@@ -21,7 +21,17 @@ from holdfast_testing.contracts.samples import created, job, key, started, wante
 WRITERS: Final = ("found", "writes", "rare")
 READERS: Final = ("granting", "work", "journal", "snapshots", "waits", "outbox", "blobs", "queries")
 #: Those of the others that are executed so as well.
-KEYS_ONLY: Final = {"LEASE_JOBS", "DUE_JOB", "LOCK_RUN", "_LOCK_RUNS", "_EXTEND", "_LOCK_STREAMS", "_SETTLE"}
+KEYS_ONLY: Final = {
+    "LEASE_JOBS",
+    "DUE_JOB",
+    "LOCK_RUN",
+    "_LOCK_RUNS",
+    "_LOCK_FREE_RUNS",
+    "_ALL_RUNS",
+    "_EXTEND",
+    "_LOCK_STREAMS",
+    "_SETTLE",
+}
 #: What counts everything there is, for people, and what goes through the sinks, of which there are few.
 WHOLE: Final = {"_COUNT", "_COUNT_RUNS", "_LIST_ORPHANS", "_LIVE_VERSIONS", "_TELL", "_ADD_SINK", "_NEXT_DUE"}
 
