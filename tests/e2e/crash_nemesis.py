@@ -31,6 +31,8 @@ SAFE: Final = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "o
 CLIENT_SHARE: Final = 0.15
 #: The part of the kills before which all workers have started, so that the others hit somebody who may be starting.
 START_SHARE: Final = 0.75
+#: How long after the end of a process the server may still do what it was sent.
+POSTHUMOUS_SECONDS: Final = 1.0
 #: How long the client is waited for when a fault is to hit it in the middle of a request.
 AIM_SECONDS: Final = 1.0
 #: What has not moved for so long once all faults are over never will.
@@ -60,7 +62,10 @@ class Fault:
 
     def strikes(self, began: float, ended: float, *, pid: int | None) -> bool:
         """Return whether it struck in the middle of what the process did from one instant to another."""
-        return began <= self.at < ended and (self.pids is None or pid in self.pids)
+        if self.pids is None:
+            return began <= self.at < ended
+        # What a process had asked for may still be granted to it when it is dead.
+        return pid in self.pids and began - POSTHUMOUS_SECONDS <= self.at < ended
 
 
 @attrs.frozen(kw_only=True)
@@ -180,7 +185,9 @@ class Theatre:
         self.faults.append(Fault(kind=kind, at=at, over=time.time(), pids=pids))
 
     def _massacre(self, chance: random.Random) -> None:
+        self._aim(chance)
         with self.troupe.guard:
+            self.troupe.kill_client()
             # Nobody starts a replacement meanwhile: for some time there is no worker at all.
             self._kill(WORKERS, Kind.MASSACRE, chance)
 
@@ -276,6 +283,8 @@ class Theatre:
         """End everything; *keep* leaves the server's folder to look at."""
         self._over.set()
         self.troupe.close()
+        told = "".join(f"{fault}\n" for fault in self.faults)
+        (self.plan.folder / "faults").write_text(told)
         self.server.stop(signal.SIGINT)
         if keep:
             print(f"The server's data and log are left in {self._place}.")

@@ -133,14 +133,14 @@ class Story:
 
         What a worker that it struck had leased goes on when somebody has completed it, or, if another fault was faster,
         has begun it anew: the rest is that fault's. A lease whose worker was struck is lost by that, whatever befell
-        the database besides. After faults of the database some commit has to stand, too. The time of an outage that is
-        longer than a lease does not count for other faults: nothing could go on meanwhile.
+        the database besides. After faults of the database some commit has to stand, too. The time during which the
+        database was away counts for none of them: nothing could go on meanwhile, and these are faults of their own.
         """
-        outages = [fault for fault in self.faults if fault.kind is Kind.OUTAGE]
+        absences = [fault for fault in self.faults if fault.pids is None]
         of_workers = [fault for fault in self.faults if fault.pids is not None]
         for fault in self.faults:
             seconds = [
-                _without(outages, fault.over, _goes_on(held, index))
+                _without(absences, fault.over, _goes_on(held, index))
                 for held in self.leases.values()
                 for index, lease in enumerate(held)
                 if self.is_struck(lease, fault)
@@ -148,12 +148,12 @@ class Story:
             ]
             if fault.pids is None:
                 later = bisect.bisect_right(commits, fault.over)
-                seconds += [commits[later] - fault.over] if later < len(commits) else []
+                seconds += [_without(absences, fault.over, commits[later])] if later < len(commits) else []
             yield fault, max(seconds, default=0.0)
 
 
-def _without(outages: Sequence[Fault], since: float, until: float) -> float:
-    away = sum(max(0.0, min(until, outage.over) - max(since, outage.at)) for outage in outages)
+def _without(absences: Sequence[Fault], since: float, until: float) -> float:
+    away = sum(max(0.0, min(until, absence.over) - max(since, absence.at)) for absence in absences)
     return max(0.0, until - since - away)
 
 

@@ -46,8 +46,8 @@ def survive(plan: Plan, rhythm: Rhythm, *, seed: int, within: float) -> None:
 
 def test_runs_survive_crashes_of_the_database_and_of_workers(tmp_path: Path) -> None:
     """In half a minute of crashes and kills 300 runs complete, each stage once, and no answer to a client is wrong."""
-    plan = Plan(store="", folder=tmp_path, runs=300, pace=10.0, lease=3.0, reap=0.5, drain=10.0, work=(0.1, 0.5))
-    rhythm = Rhythm(length=18.0, replace=(0.0, 1.5), outage=4.0, freeze=10.0)
+    plan = Plan(store="", folder=tmp_path, runs=300, pace=12.0, lease=3.0, reap=0.5, drain=10.0, work=(0.1, 0.5))
+    rhythm = Rhythm(length=14.0, replace=(0.0, 1.5), outage=4.0, freeze=10.0)
     survive(plan, rhythm, seed=1, within=GENEROUS_SECONDS)
 
 
