@@ -90,6 +90,18 @@ class SqliteRetention:
         """Remove operation records whose time has come."""
         return await self._access.write(lambda connection, now: connection.execute(self._FORGET, (now, limit)).rowcount)
 
+    _FORGET_STREAMS: Final = "DELETE FROM stream WHERE sink = ?"
+    _FORGET_SINK: Final = "DELETE FROM sink WHERE name = ?"
+
+    async def forget_sink(self, name: str) -> bool:
+        """Forget that the sink has ever asked for events."""
+
+        def write(connection: sqlite3.Connection, _: int) -> bool:
+            connection.execute(self._FORGET_STREAMS, (name,))
+            return connection.execute(self._FORGET_SINK, (name,)).rowcount > 0
+
+        return await self._access.write(write)
+
     _LIST_MISSING: Final = """
         SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM run WHERE id = value) ORDER BY key"""
 

@@ -123,9 +123,9 @@ class Wave:
         for entry, row in zip(pending, found, strict=True):
             change = entry[1]
             parent = change.parent or row[PARENT]
-            if self._shared and self._must_wait(change, parent, _shared_key(change, row)):
+            if self._shared and self._must_wait(change, parent, self._shared_key(change, row)):
                 later.append(entry)
-                self._waiting.add(change, parent, _shared_key(change, row))
+                self._waiting.add(change, parent, self._shared_key(change, row))
                 # Whoever holds the key may free it, and no run tells before it does.
                 self._stopped = self._stopped or change.scope is not None
             else:
@@ -140,6 +140,15 @@ class Wave:
             if row[SINGLETON] is not None and change.change.step.run is not None
         ]
         self._singles.read([change.single for change in changes if change.single is not None], moved)
+
+    def _shared_key(self, change: Prepared, row: tuple[Any, ...]) -> SharedKey | None:
+        if change.single is not None:
+            return (change.single[0], change.single[2])
+        if row[SINGLETON] is not None:
+            return (row[TENANT], row[SINGLETON])
+        run = self.writes.runs.get(change.run_id)
+        # It may have been created in this wave.
+        return None if run is None or run.singleton is None else (run.tenant, run.singleton)
 
     def _must_wait(self, change: Prepared, parent: str | None, single: SharedKey | None) -> bool:
         waiting, judged = self._waiting, self._judged
@@ -280,12 +289,6 @@ class Wave:
             self._found.states[run.id] = dict(new.state)
             self.writes.add(rare.SET_STATE, (run.n, encoding.encode(dict(new.state))))
         return run
-
-
-def _shared_key(change: Prepared, row: tuple[Any, ...]) -> SharedKey | None:
-    if change.single is not None:
-        return (change.single[0], change.single[2])
-    return None if row[SINGLETON] is None else (row[TENANT], row[SINGLETON])
 
 
 def _is_same(holder: StageKey, key: StageKey) -> bool:
