@@ -70,7 +70,9 @@ def maybe_instant(stored: int | None) -> datetime | None:
 
 def mapping_text(data: Mapping[str, Any]) -> str | None:
     """Return a mapping as it is stored, None for an empty one."""
-    return encode(dict(data)) if data else None
+    if not data:
+        return None
+    return encode(data if type(data) is dict else dict(data))
 
 
 def mapping(text: str | None) -> dict[str, Any]:

@@ -72,7 +72,9 @@ class Prepared:
         if change.step.arrivals:
             self.gates = [(rule.gate, rule.generation, rule.turn) for rule in change.rules.values()]
         #: Whether its run may end with it, or begin to be undone.
-        self.may_close = any(step.run is not None and step.run.closes for step in _steps(change))
+        self.may_close = _may_close(change.step) or (
+            bool(change.step.arrivals) and any(_may_close(step) for step in _steps(change))
+        )
         #: Waits it wants to end.
         self.answers: Sequence[WaitKey] = [(job_key(each.key), each.name) for each in change.answers]
         #: Waits of the fenced job that may be there already.
@@ -80,7 +82,9 @@ class Prepared:
         if isinstance(change.settle, Park) and self.job is not None:
             self.parks = [(self.job, wait.name) for wait in change.settle.waits]
         #: Names of waits that it may open.
-        self.opens: Sequence[str] = [wait.name for wait in _waits(change)]
+        self.opens: Sequence[str] = ()
+        if change.step.arrivals or isinstance(change.settle, Park) or any(job.waits for job in change.step.jobs):
+            self.opens = [wait.name for wait in _waits(change)]
         #: The key it wants.
         self.scope = None if change.reservation is None else scope_key(change.reservation.scope)
         #: Whether nothing else of its run may have been judged in the same wave before it.
@@ -134,6 +138,10 @@ class Prepared:
         ]
 
 
+def _may_close(step: Step) -> bool:
+    return step.run is not None and step.run.closes
+
+
 def _steps(change: Change) -> Iterator[Step]:
     """Yield the steps that may follow from the change-set."""
     yield change.step
@@ -179,9 +187,11 @@ def event_text(event: NewEvent) -> EventText:
     """Return the columns of an event that the caller knows."""
     key = event.key
     data = encoding.mapping_text(event.data) if event.data else None
+    # Not `value`, which is a property: of each stage there are two events.
+    kind: str = event.type._value_
     if key is None:
-        return (event.type.value, None, None, None, None, data)
-    return (event.type.value, key.stage_id, key.generation, key.turn, key.item, data)
+        return (kind, None, None, None, None, data)
+    return (kind, key.stage_id, key.generation, key.turn, key.item, data)
 
 
 def payload_columns(payload: Payload | None) -> tuple[Any, ...]:

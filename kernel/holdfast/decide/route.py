@@ -200,25 +200,24 @@ class Routing:
         inside = target != END and self._definition.stages[target].within is not None
         at = Place(stage_id=target, turn=turn, item=place.item if inside else 0, depth=place.depth + 1)
         source = None if way.edge.source == START else way.edge.source
-        arrival = Arrival(gate="", resolution=resolution, source=source)
-        if graph.is_back(way) or (graph.arity[target] == 1 and not self._is_collect(target)):
-            self._at_once(parts, at, arrival)
+        is_collect = self._is_collect(target)
+        if graph.is_back(way) or (graph.arity[target] == 1 and not is_collect):
+            self._at_once(parts, at, resolution, source=source)
             return
-        if self._is_collect(target):
-            arrival = attrs.evolve(arrival, source=None)
         gate = f"{target}[{at.item}]" if inside else target
         if gate not in self.rules:
             self._add_rule(gate, at)
-        parts.arrivals.append(attrs.evolve(arrival, gate=gate))
+        arrival = Arrival(gate=gate, resolution=resolution, source=None if is_collect else source)
+        parts.arrivals.append(arrival)
 
     def _is_collect(self, target: str) -> bool:
         return target != END and self._definition.stages[target].act is Act.COLLECT
 
-    def _at_once(self, parts: Parts, at: Place, arrival: Arrival) -> None:
-        if arrival.resolution is Resolution.TAKEN:
-            self._start(parts, at, via=(arrival.source,) if arrival.source else ())
-        elif arrival.resolution is Resolution.SKIPPED or not self._tolerates(at):
-            self._skip(parts, at, arrival.resolution)
+    def _at_once(self, parts: Parts, at: Place, resolution: Resolution, *, source: str | None) -> None:
+        if resolution is Resolution.TAKEN:
+            self._start(parts, at, via=(source,) if source else ())
+        elif resolution is Resolution.SKIPPED or not self._tolerates(at):
+            self._skip(parts, at, resolution)
         else:
             self._start(parts, at, via=())
 

@@ -120,6 +120,9 @@ class Graph:
     def turn(self, way: Way, *, turn: int) -> int:
         """Return the turn of the target when the way is gone from its source in *turn*."""
         nest, inside = self.nests[way.edge.source], self.nests.get(way.target, ())
+        if not nest and not inside:
+            # Outside of all loops there is one turn, and most stages are there.
+            return 0
         digits = _digits(turn, len(nest))
         if self.is_back(way):
             depth = nest.index(way.target)

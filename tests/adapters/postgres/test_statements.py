@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from holdfast_adapters.postgres.statements import Statement, with_rows
-from holdfast_adapters.postgres.wire import Rows, Wire
+from holdfast_adapters.postgres.wire import ConnectionLost, Rows, Wire
 
 SCALARS = Statement("SELECT $1::bigint, $2::integer, $3::text, $4::boolean, $5::bytea")
 ARRAYS = Statement("SELECT * FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::boolean[])")
@@ -75,6 +75,31 @@ def test_what_cannot_be_sent_is_told(url: str, value: tuple[Any, ...], error: ty
         sent(url, with_rows(ARRAYS, [value, value]))
     with pytest.raises(error):
         sent(url, (SCALARS, (*value, b"")))
+
+
+@pytest.mark.parametrize("row", [(5, -1, "same", True), (None, None, None, False), (2**63 - 1, 0, "🦑" * 30, True)])
+@pytest.mark.parametrize("length", [1, 2, 300])
+def test_columns_of_one_value_come_back(url: str, row: tuple[Any, ...], length: int) -> None:
+    """Columns whose values are all the same come back as they were sent, alone and with a last one that differs."""
+    other = (7, 8, "other", False)
+    rows = [row] * length
+    assert sent(url, with_rows(ARRAYS, rows), with_rows(ARRAYS, [*rows, other])) == [rows, [*rows, other]]
+
+
+def test_each_pipeline_has_its_own_deadline(url: str) -> None:
+    """What one pipeline has taken does not count for the next, and one that takes too long loses the connection."""
+    rest = Statement("SELECT pg_sleep($1::integer / 1000.0)::text")
+
+    async def main() -> None:
+        connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
+        wire = Wire(connection, patience=0.5, prepare=True)
+        for _ in range(3):
+            assert await wire.run((rest, (300,))) == [[("",)]]
+        with pytest.raises(ConnectionLost, match="in time"):
+            await wire.run((rest, (60_000,)))
+        assert not wire.is_open
+
+    asyncio.run(main())
 
 
 def test_connection_goes_on_behind_an_error(url: str) -> None:
