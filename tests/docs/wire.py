@@ -167,6 +167,8 @@ def _default(kind: type[Any], name: str) -> str:
     if default is attrs.NOTHING:
         return "required"
     if default.__class__.__name__ == "Factory":
+        if default.takes_self:
+            return "see there"
         default = default.factory()
     if isinstance(default, timedelta):
         return f"`{default.total_seconds():.15g}`"

@@ -23,6 +23,7 @@ LONGEST_PERIOD: Final = timedelta(days=366)
 class QueueConfigured:
     """The limits that the queue has now."""
 
+    #: They replace those it had.
     limits: QueueLimits
 
 
@@ -35,13 +36,15 @@ class QueueConfigure(Command[QueueConfigured]):
 
     type: ClassVar[str] = "queue.configure"
 
+    #: The queue's name, as stages give it.
     queue: str
     #: So many of its jobs are leased at once at most.
     concurrency: int | None = None
     #: So many of those whose runs have the same tenant and concurrency key.
     per_key: int | None = None
-    #: So many tokens become free each *period_seconds*; an attempt takes as many as its stage weighs.
+    #: So many tokens become free in each period; an attempt takes as many as its stage weighs.
     tokens: int | None = None
+    #: How long a period is.
     period_seconds: float | None = None
     #: So many tokens are saved up at most; as many as *tokens* when left out.
     burst: int | None = None

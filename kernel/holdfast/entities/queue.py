@@ -19,9 +19,11 @@ class Rate:
     *burst* begins when the bucket is full, and the next ones wait until the debt is paid.
     """
 
+    #: How many become free in each period.
     tokens: int
+    #: How long a period is.
     period: timedelta
-    #: As many as *tokens* unless it is given.
+    #: How many are saved up at most; as many as *tokens* unless it is given.
     burst: int = attrs.field(default=attrs.Factory(lambda self: self.tokens, takes_self=True))
 
     def span_of(self, tokens: int) -> timedelta:
@@ -46,11 +48,13 @@ class Rate:
 class QueueLimits:
     """What holds a queue back; one without limits that is not paused is like one that nobody configured."""
 
+    #: The queue's name, as stages give it.
     name: str
     #: So many of its jobs are leased at once at most; None for any number.
     concurrency: int | None = None
     #: So many of its jobs whose runs have the same tenant and concurrency key are leased at once at most.
     per_key: int | None = None
+    #: How fast its jobs may begin.
     rate: Rate | None = None
     #: Whether no job of it is leased at all.
     paused: bool = False
@@ -65,6 +69,7 @@ class QueueLimits:
 class QueueState:
     """A queue as it stands, for people."""
 
+    #: What holds it back.
     limits: QueueLimits
     #: Jobs that are READY and due, whether there is room for them or not.
     ready: int

@@ -43,7 +43,7 @@ def test_there_may_be_no_queue(cli: Cli) -> None:
 def test_limits_are_set_and_lifted_one_by_one(cli: Cli) -> None:
     """What is given is changed, what is left out stays, and none lifts a limit."""
     told = cli("queues", "set", "mail", "--concurrency", "10", "--rate", "100/1m").out.strip()
-    assert told == "queue mail: 10 at once, 100 tokens each 1 min 0 s"
+    assert told == "queue mail: 10 at once, 100 tokens each 1 m"
     cli("queues", "set", "mail", "--per-key", "1", "--burst", "20")
     assert queue_of(cli("queues", "list", "--json")) == {
         "name": "mail",
