@@ -12,7 +12,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -225,7 +225,7 @@ class Theatre:
             self.troupe.await_end(worker)
 
     @contextlib.contextmanager
-    def _at_work(self) -> Iterator[tuple[Process, TextIO, dict[str, Any]]]:
+    def _at_work(self) -> Generator[tuple[Process, TextIO, dict[str, Any]]]:
         """Give the worker that began some work just now, and the ledger behind the line of it; spare it meanwhile."""
         worker: Process | None = None
         line: dict[str, Any] = {}
