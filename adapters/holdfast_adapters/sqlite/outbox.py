@@ -26,7 +26,8 @@ class SqliteOutbox:
 
     #: The first sink finds every run still marked; a later one has to be given those that were told already.
     _ADD_SINK: Final = """
-        INSERT OR IGNORE INTO sink (name, backfill) VALUES (?, CASE WHEN EXISTS (SELECT 1 FROM sink) THEN 0 END)"""
+        INSERT OR IGNORE INTO sink (name, backfill)
+        VALUES (?, CASE WHEN EXISTS (SELECT 1 FROM sink) OR EXISTS (SELECT 1 FROM former_sink) THEN 0 END)"""
     _FIND_BACKFILL: Final = "SELECT backfill FROM sink WHERE name = ?"
     _NEXT_RUNS: Final = "SELECT max(n) FROM (SELECT n FROM run WHERE n > ? ORDER BY n LIMIT ?)"
     _BACKFILL: Final = """

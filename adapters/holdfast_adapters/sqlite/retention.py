@@ -92,13 +92,17 @@ class SqliteRetention:
 
     _FORGET_STREAMS: Final = "DELETE FROM stream WHERE sink = ?"
     _FORGET_SINK: Final = "DELETE FROM sink WHERE name = ?"
+    _NOTE_SINK: Final = "INSERT OR IGNORE INTO former_sink (name) VALUES (?)"
 
     async def forget_sink(self, name: str) -> bool:
         """Forget that the sink has ever asked for events."""
 
         def write(connection: sqlite3.Connection, _: int) -> bool:
             connection.execute(self._FORGET_STREAMS, (name,))
-            return connection.execute(self._FORGET_SINK, (name,)).rowcount > 0
+            if not connection.execute(self._FORGET_SINK, (name,)).rowcount:
+                return False
+            connection.execute(self._NOTE_SINK, (name,))
+            return True
 
         return await self._access.write(write)
 

@@ -190,9 +190,10 @@ class SqliteWork:
         )
         SELECT min(at) FROM (
             SELECT (
-                SELECT min(due_at) FROM job j INDEXED BY job_due
+                SELECT due_at FROM job j INDEXED BY job_due
                 WHERE j.due_at IS NOT NULL AND j.queue = kind.queue AND j.delayed = kind.delayed
                     AND j.due_at > kind.passed
+                ORDER BY due_at LIMIT 1
             ) AS at FROM kind
             UNION ALL SELECT :soon FROM kind WHERE paused = 0 AND EXISTS (
                 SELECT 1 FROM job j INDEXED BY job_due
@@ -200,11 +201,13 @@ class SqliteWork:
                     AND j.due_at <= kind.passed
             )
             UNION ALL SELECT (
-                SELECT min(lease_until) FROM job INDEXED BY job_lease
+                SELECT lease_until FROM job INDEXED BY job_lease
                 WHERE queue = leasing.name AND lease_until IS NOT NULL
+                ORDER BY lease_until LIMIT 1
             ) FROM leasing
             UNION ALL SELECT min(due_at) FROM timer
-            UNION ALL SELECT min(undelivered) FROM run WHERE undelivered IS NOT NULL AND EXISTS (SELECT 1 FROM sink)
+            UNION ALL SELECT (SELECT min(undelivered) FROM run WHERE undelivered IS NOT NULL)
+            WHERE EXISTS (SELECT 1 FROM sink)
             UNION ALL SELECT 0 FROM sink WHERE backfill IS NOT NULL
             UNION ALL SELECT (SELECT min(due_at) FROM stream WHERE sink = name AND due_at IS NOT NULL) FROM sink
         )"""

@@ -6,19 +6,16 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 import attrs
 import pytest
 
-from holdfast.change import Change, Fence, Finish, Grant, NewGate, NewItems, NewRun, Refill, Rule, Step
+from holdfast.change import Change, Fence, Finish, Grant, NewGate, NewItems, Refill, Rule, Step
 from holdfast.driving import run_sync
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
-from holdfast.ports.outbox import Delivery
-from holdfast.ports.queries import RunFilter
 from holdfast_adapters.sqlite import (
     SqlitePersistence,
     choosing,
@@ -38,23 +35,15 @@ from holdfast_adapters.sqlite import (
     writes,
 )
 from holdfast_adapters.sqlite.statements import Rows
-from holdfast_testing.clock import FakeClock
 from holdfast_testing.contracts.samples import (
-    HOUR,
-    KNOWN,
-    SINK,
     TTL,
     begin,
     completed,
     created,
-    deadline,
     ended,
     gate_rule,
-    header,
     job,
     key,
-    moved,
-    new_wait,
     payload,
     reach,
     reaching,
@@ -64,9 +53,8 @@ from holdfast_testing.contracts.samples import (
     stand,
     started,
     take,
-    take_all,
-    wanted,
 )
+from tests.adapters.sqlite.counting import counted
 
 MODULES: Final[tuple[ModuleType, ...]] = (
     choosing,
@@ -230,108 +218,3 @@ def test_items_of_a_map_are_cheap(store: SqlitePersistence, connection: sqlite3.
         found.append(counted(connection, partial(stand, store, done)))
         assert run_sync(store.find_item(key("m", run=run, item=size - 1))) == payload("1")
     assert found[1] <= 1.2 * found[0] + 20, found
-
-
-# What the plans are for: the work of a statement does not grow with what surrounds it.
-
-
-def counted(connection: sqlite3.Connection, do: Callable[[], object]) -> int:
-    """Return how many instructions of SQLite's machine *do* takes."""
-    steps = 0
-
-    def step() -> int:
-        nonlocal steps
-        steps += 1
-        return 0
-
-    connection.set_progress_handler(step, 1)
-    try:
-        do()
-    finally:
-        connection.set_progress_handler(None, 1)
-    return steps
-
-
-def finished(number: int) -> list[Change]:
-    """Return the life of a run of one stage."""
-    grant = Grant(worker="w", ttl=TTL)
-    last = Change(
-        run_id=run_id(number),
-        fence=Fence(key=key(run=number), epoch=1),
-        settle=Finish(status=StageStatus.COMPLETED, output=payload("1")),
-        step=ended(number, status=RunStatus.COMPLETED).step,
-    )
-    return [created(number), started(number, jobs=[job(key(run=number), grant=grant)]), last]
-
-
-def crowd(store: SqlitePersistence, size: int) -> None:
-    """Fill the store with *size* of everything that should cost others nothing."""
-    strange = header(1, workflow="strange", priority=9)
-    known = header(2, priority=9)
-    unknown = [job(key(item=item), head=strange) for item in range(size)]
-    delayed = [job(key(run=2, item=item), head=known, delay=HOUR) for item in range(size)]
-    stand(store, created(head=strange), started(head=strange, jobs=unknown))
-    stand(store, created(head=known), started(2, head=known, jobs=delayed))
-    run_sync(store.commit([change for number in range(100, 100 + size) for change in finished(number)]))
-    pending = [header(number, workflow="strange", priority=9) for number in range(5_000, 5_000 + size)]
-    run_sync(store.commit([created(head=head) for head in pending]))
-    idle(store, size)
-    # Delivered to one sink, so that only the streams know of them.
-    while streams := run_sync(store.lease_streams(sink=SINK, limit=size, events=100 * size, ttl=TTL)):
-        taken = [
-            Delivery(run_id=each.run_id, sink=SINK, epoch=each.epoch, position=each.events[-1].number)
-            for each in streams
-        ]
-        run_sync(store.settle_streams(taken))
-
-
-def idle(store: SqlitePersistence, size: int) -> None:
-    """Fill the store with *size* jobs that wait, with their timers, of jobs of a paused run, and of runs held back."""
-    waits = tuple(attrs.evolve(job(key(run=3, item=item)), waits=(new_wait(),)) for item in range(size))
-    timers = [deadline(f"t{item}") for item in range(size)]
-    stand(store, created(3), started(3, jobs=waits, timers=timers))
-    stand(
-        store,
-        created(4),
-        started(4, jobs=[job(key(run=4, item=item), head=header(priority=9)) for item in range(size)]),
-    )
-    stand(store, moved(4, status=RunStatus.PAUSED))
-    held = [header(number) for number in range(20_000, 20_000 + size)]
-    run_sync(store.commit([attrs.evolve(created(head=head), create=NewRun(header=head, held=True)) for head in held]))
-
-
-def costs(store: SqlitePersistence) -> dict[str, int]:
-    """Return the instructions that the calls a worker lives from take."""
-    opened = store._access.opened
-    writer, reader = opened.writer, opened._reader
-    assert writer is not None
-    assert reader is not None
-    at = key(run=9_001)
-    found = {"create": counted(writer._connection, lambda: stand(store, created(9_001)))}
-    found["list_pending"] = counted(reader, lambda: run_sync(store.list_pending(limit=5, known=KNOWN)))
-    found["start"] = counted(writer._connection, lambda: stand(store, started(9_001, jobs=[job(at)])))
-    found["next_due"] = counted(reader, lambda: run_sync(store.next_due()))
-    found["lease"] = counted(writer._connection, lambda: take_all(store, wanted(limit=5)))
-    found["list_expired"] = counted(reader, lambda: run_sync(store.list_expired(limit=5)))
-    found["find_snapshot"] = counted(reader, lambda: run_sync(store.find_snapshot(at.run_id)))
-    found["finish"] = counted(writer._connection, lambda: stand(store, finished(9_001)[-1]))
-    leased = run_sync(store.lease_streams(sink=SINK, limit=5, events=5, ttl=TTL))
-    assert [stream.run_id for stream in leased] == [at.run_id]
-    found["lease_streams"] = counted(
-        writer._connection, lambda: run_sync(store.lease_streams(sink=SINK, limit=5, events=5, ttl=TTL))
-    )
-    found["list_runs"] = counted(reader, lambda: run_sync(store.list_runs(RunFilter(), limit=5)))
-    return found
-
-
-def test_cost_does_not_grow_with_the_store(tmp_path: Path, clock: FakeClock) -> None:
-    """What a worker does costs the same among forty as among four thousand jobs and runs that are none of its own."""
-    found: list[dict[str, int]] = []
-    for size in (40, 4_000):
-        store = SqlitePersistence(tmp_path / f"{size}.db", clock=clock)
-        run_sync(store.open())
-        crowd(store, size)
-        found.append(costs(store))
-        run_sync(store.close())
-    few, many = found
-    assert {name: count for name, count in many.items() if count > 1.2 * few[name] + 20} == {}, (few, many)
