@@ -28,6 +28,7 @@
     │   ├── StaleVersion          the entity changed since it was read
     │   ├── LeaseLost             the lease ended or went to another worker; nothing was written
     │   ├── TransactionLost       the caller's transaction met another one and has to begin again
+    │   ├── RunLocked             somebody else's transaction keeps the run, and is not over yet
     │   ├── SingletonTaken        another run of the same singleton key is live
     │   └── IdempotencyMismatch   the key was used before, with another request
     └── Unavailable               the world failed; the cause is attached
@@ -327,6 +328,16 @@ class TransactionLost(Conflict):
     def __init__(self, why: str) -> None:
         self.why = why
         super().__init__(f"The transaction met another one ({why}). Roll it back and begin again with a new one.")
+
+
+class RunLocked(Conflict):
+    """Raise when another transaction keeps a run and others should not wait for its end; nothing was written."""
+
+    code = "E3006"
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"Run {run_id} is part of another transaction, which is not over yet.")
 
 
 class IdempotencyMismatch(Conflict):

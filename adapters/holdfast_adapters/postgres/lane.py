@@ -11,7 +11,8 @@ import attrs
 import psycopg
 from psycopg.errors import CharacterNotInRepertoire, LockNotAvailable
 
-from holdfast.errors import StoreUnavailable
+from holdfast.change import Committed
+from holdfast.errors import CommitUnknown, RunLocked, StoreUnavailable
 from holdfast_adapters.postgres.pool import Connect, Pool
 from holdfast_adapters.postgres.prepared import Prepared
 from holdfast_adapters.postgres.refusals import FAULTS, MEETINGS, is_fault_of_server, refused
@@ -31,6 +32,8 @@ ASIDE: Final = 2
 #: Pauses between the tries of what is held up by a lock, in seconds.
 FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 0.5
+#: How long a run that was found locked is taken to be so, in seconds; change-sets of it go on aside meanwhile.
+LOCKED: Final = 1.0
 #: How often a transaction is tried that met others; each time at least one of those it met has come to its end.
 MOST_MEETINGS: Final = 10
 #: How often something is tried whose connection turns out to have ended while it was idle.
@@ -71,7 +74,8 @@ class Lane:
 
     Somebody else's transaction may keep the lock of a run for as long as it is open, such as one of the application's
     that has cancelled the run and has not ended yet. A transaction that waits for a lock too long is given up, and each
-    request of it goes on aside, by itself, until it gets its locks or the patience of the lane ends.
+    request of it goes on aside, by itself, until it gets its locks or the patience of the lane ends. Of a request with
+    several change-sets those that are held up are refused instead: who does many things at once must get on with them.
     """
 
     def __init__(self, settings: LaneSettings) -> None:
@@ -85,6 +89,8 @@ class Lane:
         self._committing: asyncio.Task[None] | None = None
         #: What goes on aside.
         self._held_up: dict[asyncio.Task[None], Request] = {}
+        #: Until when runs are taken to be locked that were found so: looking at them again would hold others up.
+        self._locked: dict[str, float] = {}
         self._is_open = True
 
     def adopt(self, wire: Wire) -> None:
@@ -96,7 +102,7 @@ class Lane:
         self._check()
         answer: asyncio.Future[list[Outcome]] = self.loop.create_future()
         request = Request(changes, answer)
-        if self._held_up and self._is_concerned(request):
+        if (self._held_up or self._locked) and self._is_concerned(request):
             self._put_aside(request)
             return await answer
         self._queue.append(request)
@@ -188,13 +194,16 @@ class Lane:
 
     def _is_concerned(self, request: Request) -> bool:
         """Return whether what goes on aside is about the same runs or operations."""
+        now = self.loop.time()
+        self._locked = {run_id: until for run_id, until in self._locked.items() if until > now}
         held_up = [change for other in self._held_up.values() for change in other.changes]
-        runs = {change.run_id for change in held_up}
+        runs = {*self._locked, *(change.run_id for change in held_up)}
         operations = {identity for change in held_up for identity in change.operations}
         return any(change.run_id in runs or not operations.isdisjoint(change.operations) for change in request.changes)
 
     def _put_aside(self, request: Request) -> None:
-        task = self.loop.create_task(self._settle([request], aside=True))
+        several = len(request.changes) > 1
+        task = self.loop.create_task(self._settle_each(request) if several else self._settle([request], aside=True))
         self._held_up[task] = request
         task.add_done_callback(self._held_up.pop)
 
@@ -224,6 +233,31 @@ class Lane:
             # An awaiter that was cancelled is told nothing; what it asked for has happened all the same.
             if not request.answer.done():
                 request.answer.set_result(mine)
+
+    async def _settle_each(self, request: Request) -> None:
+        """Apply the change-sets of *request* one by one, and refuse those whose locks cannot be had at once."""
+        outcomes: list[Outcome] = []
+        try:
+            for change in request.changes:
+                outcome = await self._unless_locked(change)
+                outcomes.append(outcome)
+        except Exception as error:  # noqa: BLE001 - the caller's, whatever it is
+            if any(isinstance(outcome, Committed) for outcome in outcomes):
+                # Not all of it can be said to stand, nor none of it.
+                error = CommitUnknown(f"only some of {len(request.changes)} change-sets stand: {error}")
+            if not request.answer.done():
+                request.answer.set_exception(refused(error))
+            return
+        if not request.answer.done():
+            request.answer.set_result(outcomes)
+
+    async def _unless_locked(self, change: Prepared) -> Outcome:
+        try:
+            found = await self._try(self._asides, lambda wire: apply(wire, [change], now=self._instant()), waits=False)
+        except LockNotAvailable:
+            self._locked[change.run_id] = self.loop.time() + LOCKED
+            return RunLocked(change.run_id)
+        return found[0]
 
     async def stop(self) -> None:
         """Answer what has been handed in, then close the connections."""

@@ -33,6 +33,9 @@ class Journal(Protocol):
            would be let go or brought back from its end while another of its key is live and not held:
            `SingletonTaken` with that run.
 
+        A store that is shared with transactions of others may refuse one of several change-sets by `RunLocked` when its
+        run is part of such a transaction, so that its neighbours need not wait for the end of that.
+
         When all hold but the database refuses one of the *statements*, or the store has no SQL: `StatementFailed`.
 
         When all hold, in one transaction: the fenced job is settled; *fired* is consumed; *supersede* applies (its

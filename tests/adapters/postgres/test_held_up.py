@@ -10,11 +10,12 @@ from typing import Any, Final
 import psycopg
 import pytest
 
-from holdfast import RunCancel
+from holdfast import RunCancel, RunCreate
 from holdfast.change import Change, Committed, Fence, Finish, Refusal, RunPatch, Step
+from holdfast.commands.run_claim_pending import RunClaimPending
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageStatus
-from holdfast.errors import LeaseLost, StoreUnavailable
+from holdfast.errors import LeaseLost, RunLocked, StoreUnavailable
 from holdfast.ports.work import LeaseRef
 from holdfast_adapters.postgres import PostgresPersistence, within
 from holdfast_testing.contracts.samples import TTL, created, key, operation, run_id, started, wanted
@@ -79,6 +80,43 @@ def test_other_runs_go_on(url: str) -> None:
                 await connection.commit()
             assert isinstance(await tasks[0], LeaseLost)
             assert isinstance(await again, LeaseLost)
+
+    asyncio.run(main())
+
+
+def test_of_many_only_what_is_kept_is_refused(url: str) -> None:
+    """What does many things at once, such as the reaper, is not held up: the kept run is left out, again and again."""
+
+    async def main() -> None:
+        async with working(url) as store, cancelling(url, store) as connection:
+            async with asyncio.timeout(SOON):
+                for first in (2, 5):
+                    outcomes = await store.commit([completion(n) for n in (first, 1, first + 1, first + 2)])
+                    assert [type(outcome) for outcome in outcomes] == [Committed, RunLocked, Committed, Committed]
+            await connection.rollback()
+            assert isinstance(await complete(store, 1), Committed)
+
+    asyncio.run(main())
+
+
+def test_other_runs_are_admitted(url: str) -> None:
+    """A pending run that an open transaction has cancelled does not keep others from being admitted."""
+
+    async def main() -> None:
+        store = PostgresPersistence(url)
+        await store.open()
+        kernel = kernel_on(store)
+        created_runs = [await kernel.dispatch(RunCreate(workflow_id="payment", input="A-17")) for _ in range(3)]
+        kept, *others = [created.run_id for created in created_runs]
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            await within(connection, kernel).dispatch(RunCancel(run_id=kept))
+            async with asyncio.timeout(SOON):
+                admitted = await kernel.dispatch(RunClaimPending(worker="w"))
+            assert [run.run_id for run in admitted.claimed] == others
+            await connection.rollback()
+        admitted = await kernel.dispatch(RunClaimPending(worker="w"))
+        assert [run.run_id for run in admitted.claimed] == [kept]
+        await store.close()
 
     asyncio.run(main())
 
