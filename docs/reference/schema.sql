@@ -53,6 +53,10 @@ CREATE TABLE event (
     PRIMARY KEY (run, number)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE former_sink (
+    name TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE gate (
     run INTEGER NOT NULL,
     gate TEXT NOT NULL,

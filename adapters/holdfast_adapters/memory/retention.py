@@ -97,6 +97,14 @@ class MemoryRetention:
             _drop(self._store.operations, operation, undo)
         return len(gone)
 
+    async def forget_sink(self, name: str) -> bool:
+        """Forget that the sink has ever asked for events."""
+        with self._store.transaction as undo:
+            self._store.now()
+            is_known = name in self._store.sinks
+            _drop(self._store.sinks, name, undo)
+            return is_known
+
     async def list_missing(self, run_ids: Sequence[str]) -> Sequence[str]:
         """Return those of which there is no run."""
         with self._store.transaction:

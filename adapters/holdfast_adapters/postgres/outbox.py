@@ -33,7 +33,9 @@ class PostgresOutbox:
     #: The first sink finds every run still marked; a later one has to be given those that were told already.
     _ADD_SINK: Final = Statement("""
         INSERT INTO holdfast.sink (name, backfill)
-        SELECT $1::text, CASE WHEN EXISTS (SELECT 1 FROM holdfast.sink) THEN 0 END
+        SELECT $1::text, CASE
+            WHEN EXISTS (SELECT 1 FROM holdfast.sink) OR EXISTS (SELECT 1 FROM holdfast.former_sink) THEN 0
+        END
         ON CONFLICT (name) DO NOTHING""")
     #: Two who add the first two sinks at once must not both take theirs for the first.
     _ONE_AT_A_TIME: Final = Statement("LOCK TABLE holdfast.sink IN SHARE ROW EXCLUSIVE MODE")

@@ -136,6 +136,27 @@ class PostgresRetention:
 
         return await self._access.use(write)
 
+    #: Whoever tells streams of new events has read the sinks: until they are done nothing is removed, so that no stream
+    #: is made for a sink that is not there.
+    _ALONE: Final = Statement("LOCK TABLE holdfast.sink IN ACCESS EXCLUSIVE MODE")
+    _FORGET_STREAMS: Final = Statement("DELETE FROM holdfast.stream WHERE sink = $1::text")
+    _FORGET_SINK: Final = Statement("""
+        WITH forgotten AS (DELETE FROM holdfast.sink WHERE name = $1::text RETURNING name),
+        noted AS (
+            INSERT INTO holdfast.former_sink (name) SELECT name FROM forgotten ON CONFLICT (name) DO NOTHING
+        )
+        SELECT 1 FROM forgotten""")
+
+    async def forget_sink(self, name: str) -> bool:
+        """Forget that the sink has ever asked for events."""
+        steps: list[Call] = [(self._FORGET_STREAMS, (name,)), (self._FORGET_SINK, (name,))]
+
+        async def write(wire: Wire) -> bool:
+            *_, forgotten, _ = await wire.run((BEGIN, ()), (self._ALONE, ()), *steps, (COMMIT, ()))
+            return bool(forgotten)
+
+        return await self._access.use(write)
+
     _LIST_MISSING: Final = Statement("""
         SELECT asked.id FROM unnest($1::text[]) WITH ORDINALITY asked (id, place)
         WHERE NOT EXISTS (SELECT 1 FROM holdfast.run r WHERE r.id = asked.id OFFSET 0) ORDER BY asked.place""")

@@ -72,6 +72,13 @@ class Retention(Protocol):
         """Remove at most *limit* operation records whose time has come, longest due first; return how many."""
         ...
 
+    async def forget_sink(self, name: str) -> bool:
+        """Forget that the sink has ever asked for events, with its streams; return whether it had.
+
+        Nothing waits for it any more. If it asks again it is new, and is given all events there are.
+        """
+        ...
+
     async def list_missing(self, run_ids: Sequence[str]) -> Sequence[str]:
         """Return those of *run_ids* of which there is no run, in the order given."""
         ...

@@ -69,6 +69,7 @@ CALLS: Final[dict[str, Callable[[Persistence], Coroutine[Any, Any, object]]]] = 
     "count": lambda store: store.count(),
     "prune": lambda store: store.prune(TERMS, limit=MANY),
     "forget_operations": lambda store: store.forget_operations(limit=MANY),
+    "forget_sink": lambda store: store.forget_sink("gone"),
     "list_missing": lambda store: store.list_missing([run_id()]),
 }
 

@@ -373,6 +373,30 @@ class RetentionContract:
         given = operation(name)
         return run_sync(persistence.find_operation(tenant=given.tenant, scope=given.scope, key=name))
 
+    # Sinks that are gone.
+
+    def test_a_sink_that_is_forgotten_keeps_nothing(self, persistence: Persistence, clock: FakeClock) -> None:
+        """What a sink has not taken keeps no run any more once it is forgotten; other sinks are as before."""
+        self._end(persistence)
+        self._deliver(persistence)
+        (stream,) = run_sync(persistence.lease_streams(sink="gone", limit=1, events=MANY, ttl=TTL))
+        clock.advance(DAY)
+        assert self._gone(persistence) == []
+        assert run_sync(persistence.forget_sink("gone"))
+        assert not run_sync(persistence.forget_sink("gone"))
+        assert run_sync(persistence.count()).undelivered == 0
+        late = Delivery(run_id=stream.run_id, sink="gone", epoch=stream.epoch, position=1)
+        assert run_sync(persistence.settle_streams([late])) == [False]
+        assert self._gone(persistence) == [1]
+
+    def test_a_sink_that_was_forgotten_begins_anew(self, persistence: Persistence) -> None:
+        """When it asks again it is given all events there are."""
+        begin(persistence)
+        self._deliver(persistence)
+        run_sync(persistence.forget_sink(SINK))
+        (stream,) = run_sync(persistence.lease_streams(sink=SINK, limit=1, events=MANY, ttl=TTL))
+        assert (stream.position, len(stream.events)) == (0, len(events_of(persistence)))
+
     # Runs that are missing.
 
     def test_missing_runs_are_told_in_the_order_given(self, persistence: Persistence) -> None:

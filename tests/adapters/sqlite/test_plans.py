@@ -84,7 +84,8 @@ FOR_PEOPLE: Final = {
 }
 #: What may be walked through from end to end: rows of parameters, the few sinks and queues, what is limited already.
 SMALL: Final = re.compile(
-    r"SCAN (v|sink|queue|working|leasing|kind|marked|\d+|\d+-ROW VALUES CLAUSE|CONSTANT ROW|\(subquery-\d+\))\b"
+    r"SCAN (v|(former_)?sink|queue|working|leasing|kind|marked"
+    r"|\d+|\d+-ROW VALUES CLAUSE|CONSTANT ROW|\(subquery-\d+\))\b"
 )
 
 

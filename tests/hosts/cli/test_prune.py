@@ -70,6 +70,22 @@ def test_orphaned_blobs_go_when_they_are_looked_for(cli: Cli, folder: Path) -> N
     assert len(left) == 2
 
 
+def test_a_sink_that_is_gone_for_good_is_forgotten(cli: Cli, finished: Callable[..., str], folder: Path) -> None:
+    """What a sink has not taken keeps its run until the sink is forgotten; nobody is forgotten without a yes."""
+    finished()
+    with sqlite3.connect(folder / "holdfast.db") as connection:
+        connection.execute("INSERT INTO sink (name) VALUES ('audit')")
+    connection.close()
+    said = cli("db", "prune", "--yes", *EVERYTHING)
+    assert said.out == "0 runs went\n"
+    assert "1 run ended as long ago, but" in said.err
+    assert cli("db", "prune", "--forget-sink", "audit", *EVERYTHING).code == 4
+    said = cli("db", "prune", "--yes", "--forget-sink", "audit", "--forget-sink", "x", *EVERYTHING)
+    assert said.out == "1 run went\n"
+    assert "The sink audit is forgotten." in said.err
+    assert "The sink x is none that has ever asked for events." in said.err
+
+
 def test_nothing_goes_unless_somebody_agrees(cli: Cli, finished: Callable[..., str]) -> None:
     """Where nobody can be asked, --yes is needed: without it the count is told and the command ends in 4."""
     finished()

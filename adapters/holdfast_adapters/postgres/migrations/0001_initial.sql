@@ -388,6 +388,11 @@ CREATE TABLE holdfast.sink (
     backfill bigint
 );
 
+-- Sinks that were forgotten: whoever asks later, be it the only one, has to be given runs that were told already.
+CREATE TABLE holdfast.former_sink (
+    name text COLLATE "C" PRIMARY KEY
+);
+
 -- How far each sink has read each run. `due_at` is the instant from which the stream may be leased: since when it has
 -- undelivered events, or the end of its lease or delay; NULL when there is nothing to deliver or the stream is parked.
 CREATE TABLE holdfast.stream (

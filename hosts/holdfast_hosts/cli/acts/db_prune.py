@@ -16,7 +16,7 @@ from holdfast_hosts.cli.opening import opened
 from holdfast_hosts.cli.options import Common
 from holdfast_hosts.cli.output import answer, note, show
 from holdfast_hosts.cli.problem import Problem, Told
-from holdfast_hosts.cli.spelling import counted
+from holdfast_hosts.cli.spelling import clean, counted
 from holdfast_hosts.cli.usage import given_span
 
 
@@ -53,8 +53,11 @@ async def prune(options: PruneOptions, *, common: Common) -> int:
             tally = await _pass(store.kernel, attrs.evolve(runs, trial=True), _trial(blobs))
             if options.dry_run:
                 return _tell(tally, options, common=common)
-            if not _agreed(tally):
+            if not _agreed(tally, has_more=bool(options.forget_sink)):
                 raise _refused(tally, common=common)
+        for name in options.forget_sink:
+            is_known = await store.persistence.forget_sink(name)
+            note(f"The sink {clean(name)} is {'forgotten' if is_known else 'none that has ever asked for events'}.")
         return _tell(await _pass(store.kernel, runs, blobs), options, common=common)
 
 
@@ -100,10 +103,10 @@ def _progress() -> Callable[[str], None]:
     return tell
 
 
-def _agreed(tally: Tally) -> bool:
+def _agreed(tally: Tally, *, has_more: bool) -> bool:
     """Ask the person at the terminal; where there is none, nobody agrees to anything but to nothing at all."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return not (tally.runs or tally.orphans)
+        return not (tally.runs or tally.orphans or has_more)
     sys.stderr.write(f"Remove {_counted(tally, has_blobs=bool(tally.orphans))} for good? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -24,6 +24,9 @@ class PruneOptions:
     batch: Annotated[int, Parameter(help="Runs that are looked at in one transaction.")] = 500
     blobs: Annotated[bool, Parameter(help="Then look through all blobs for those whose run is not there.")] = False
     grace: Annotated[str, Parameter(help="With --blobs: leave those alone whose run id is younger.")] = "1d"
+    forget_sink: Annotated[
+        tuple[str, ...], Parameter(help="Sinks that are gone for good: what they have not taken keeps no run.")
+    ] = ()
     dry_run: Annotated[bool, Parameter(help="Say how much would go, and remove nothing.")] = False
     yes: Annotated[bool, Parameter(help="Do not ask.")] = False
 
