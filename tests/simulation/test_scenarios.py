@@ -73,8 +73,8 @@ def test_promises_hold_on_sqlite(scenario: Scenario, folder: Path) -> None:
 def test_promises_hold_on_postgres(scenario: Scenario) -> None:
     """The same holds when every process opens the database for itself and the dead never close it.
 
-    Every third call is disturbed here, every one in the slow test below; what faults leave behind is compared with other
-    stores by `test_differential`.
+    Every third call is disturbed here, every one in the slow test below; `test_differential` compares what faults leave
+    behind with other stores.
     """
     play(scenario, PostgresDatabase, ways=FAILURES, stride=3)
 
