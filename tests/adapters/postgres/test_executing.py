@@ -14,13 +14,15 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from holdfast import RunCancel
 from holdfast.change import Change, Committed, Refusal
-from holdfast.errors import StatementFailed
+from holdfast.errors import StaleVersion, StatementFailed, TransactionLost
 from holdfast.traces import Statement
-from holdfast_adapters.postgres import PostgresPersistence
+from holdfast_adapters.postgres import PostgresPersistence, within
 from holdfast_adapters.postgres.access import KEYS_ONLY_SETTINGS, SET_PATIENCE, SETTINGS
 from holdfast_adapters.postgres.executing import OWN_SETTINGS
 from holdfast_testing.contracts.samples import created, run_id, started
+from tests.adapters.postgres.joined import kernel_on
 from tests.adapters.postgres.test_held_up import SOON
 
 
@@ -145,3 +147,32 @@ def test_a_statement_that_waits_holds_up_nobody(url: str) -> None:
 
     asyncio.run(main())
     assert rows(url) == [(12,)]
+
+
+def test_a_circle_of_waiting_is_resolved(url: str) -> None:
+    """A statement that waits for a row of a transaction that wants the same run: one of both is told to begin again."""
+    table(url, "a integer")
+
+    async def main() -> None:
+        with psycopg.connect(url) as connection:
+            connection.execute("INSERT INTO thing VALUES (1)")
+        store = PostgresPersistence(url)
+        await store.open()
+        await store.commit([created(), started()])
+        async with asyncio.timeout(2 * SOON), await psycopg.AsyncConnection.connect(url) as caller:
+            await caller.execute("UPDATE thing SET a = 2")
+            statement = Statement("UPDATE thing SET a = a + 10")
+            waiting = asyncio.create_task(store.commit([Change(run_id=run_id(), statements=(statement,))]))
+            await asyncio.wait([waiting], timeout=0.2)
+            try:
+                await within(caller, kernel_on(store)).dispatch(RunCancel(run_id=run_id()))
+            except TransactionLost:
+                await caller.rollback()
+                expected: tuple[type[object], int] = (Committed, 11)
+            else:
+                await caller.commit()
+                expected = (StaleVersion, 2)
+            assert (type((await waiting)[0]), rows(url)[0][0]) == expected
+        await store.close()
+
+    asyncio.run(main())
