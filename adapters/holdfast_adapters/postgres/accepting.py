@@ -39,7 +39,7 @@ from holdfast_adapters.postgres.prepared import (
     job_row,
     payload_columns,
 )
-from holdfast_adapters.postgres.runstate import KEYS, PAUSED, WAITS, RunState
+from holdfast_adapters.postgres.runstate import KEYS, PAUSED, SINGLETON, WAITS, RunState
 from holdfast_adapters.postgres.statements import Statement
 from holdfast_adapters.postgres.writes import Writes
 
@@ -124,9 +124,9 @@ class Acceptance:
         self._finish(before)
         if self._prepared.has_more:
             note(self._prepared, run, writes=writes, found=self._found)
-        paused = run.status == PAUSED
+        paused, limited = run.status == PAUSED, self._found.limited
         taken = [change.step, *steps]
-        held = withheld(taken, paused=paused, limited=()) if paused else frozenset()
+        held = withheld(taken, paused=paused, limited=limited) if paused or limited else frozenset()
         return Committed(version=run.version, steps=tuple(steps), withheld=held, paused=paused), taken
 
     # The fenced job.
@@ -320,13 +320,15 @@ class Acceptance:
         paused = run.status == PAUSED
         if self._due:
             for statement, first, due, last in self._due:
-                writes.add(statement, (*first, *((None, due) if paused else (due, None)), *last))
+                ripe = due is not None and due <= self._now
+                writes.add(statement, (*first, *((None, due) if paused else (due, None)), ripe, *last))
         had_jobs = run.active > 0 or run.waiting > 0 or bool(self._jobs)
         if self._closes:
             run.active = run.waiting = 0
         for job, waits, step in self._jobs:
-            row = job_row(job, run=run.n, now=self._now, waits=waits, paused=paused)
-            if paused and job.grant is not None and not waits:
+            withheld = job.grant is not None and not waits and (paused or job.queue in self._found.limited)
+            row = job_row(job, run, now=self._now, waits=waits, withheld=withheld)
+            if job.grant is not None and withheld:
                 # The step told that it began.
                 writes.tell(run, [(_RELEASED, *job_key(job.key), encoding.encode({"worker": job.grant.worker}))])
             stays = step is self._kept
@@ -370,5 +372,7 @@ class Acceptance:
             return
         if run.parent is not None:
             writes.add(rare.TELL_PARENT, (CHILD_PREFIX + run.id, self._now, run.parent))
+        if run.holds & SINGLETON:
+            writes.passes.append((self._now, run.n))
         if run.status != RunStatus.COMPLETED.value:
             writes.add(rare.TELL_CHILDREN, (PARENT, self._now, run.id))

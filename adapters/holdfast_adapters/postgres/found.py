@@ -10,29 +10,37 @@ from holdfast.entities.keyed import KeyedResult
 from holdfast.entities.operation import OperationRecord
 from holdfast.gates import GateState
 from holdfast_adapters.postgres import encoding, rows
+from holdfast_adapters.postgres.flow import CLOCK_AND_LIMITED, GRANTING
 from holdfast_adapters.postgres.prepared import GateKey, JobKey, Prepared, Scope, WaitKey
 from holdfast_adapters.postgres.runstate import RUN_STATE
+from holdfast_adapters.postgres.singles import Single
 from holdfast_adapters.postgres.statements import Call, Statement, with_rows
 from holdfast_adapters.postgres.wire import Rows
 
 #: The runs of a wave, locked until the transaction ends. Everybody takes such locks in order of number and before any
 #: other, so that two who want the same runs wait for each other in one direction only; `test_locks` shows it.
-LOCK_RUNS: Final = Statement(
-    rows.select(
-        """
+_LOCK_RUNS: Final = rows.select(
+    """
     SELECT r.id, {state} FROM holdfast.run r WHERE r.id = ANY($1::text[]) ORDER BY r.n FOR UPDATE""",
-        state=RUN_STATE,
-    )
+    state=RUN_STATE,
 )
+LOCK_RUNS: Final = Statement(_LOCK_RUNS)
 #: The same with the parents of those runs of *$2* that may end: who is to be told of an end may not end meanwhile.
-LOCK_FAMILIES: Final = Statement(
-    rows.select(
-        """
+_LOCK_FAMILIES: Final = rows.select(
+    """
     SELECT r.id, {state} FROM holdfast.run r
     WHERE r.id = ANY($1::text[] || ARRAY(SELECT c.parent FROM holdfast.run c WHERE c.id = ANY($2::text[])))
     ORDER BY r.n FOR UPDATE""",
-        state=RUN_STATE,
-    )
+    state=RUN_STATE,
+)
+LOCK_FAMILIES: Final = Statement(_LOCK_FAMILIES)
+#: The same for a wave that may grant leases: nobody changes limits before it ends.
+_TO_GRANT: Final = "SELECT r.* FROM {granting} CROSS JOIN LATERAL ({lock}) r"
+LOCK_RUNS_TO_GRANT: Final = Statement(
+    rows.select(_TO_GRANT, granting=GRANTING, lock=_LOCK_RUNS.replace("WHERE r.id", "WHERE flow.held AND r.id"))
+)
+LOCK_FAMILIES_TO_GRANT: Final = Statement(
+    rows.select(_TO_GRANT, granting=GRANTING, lock=_LOCK_FAMILIES.replace("WHERE r.id", "WHERE flow.held AND r.id"))
 )
 #: After the locks, so that what waited for another transaction is never earlier than what that one wrote.
 CLOCK: Final = Statement("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
@@ -118,9 +126,16 @@ _JOB_WIDTH: Final = 5
 
 
 class Found:
-    """What the store holds of what the change-sets of a wave are judged by, kept up with what the wave decides."""
+    """What the store holds of what the change-sets of a wave are judged by, kept up with what the wave decides.
 
-    def __init__(self) -> None:
+    Args:
+        limited: The queues that have limits, if an earlier wave of the transaction has asked.
+    """
+
+    def __init__(self, limited: frozenset[str] | None = None) -> None:
+        self._limited = limited
+        #: The singleton keys that its change-sets concern, by run id.
+        self.singles: dict[str, Single] = {}
         #: The rows of `runstate.RUN_STATE` by run id.
         self.runs: dict[str, tuple[Any, ...]] = {}
         #: The fenced jobs.
@@ -145,8 +160,11 @@ class Found:
 
     def ask(self, changes: Sequence[Prepared], *, clock: bool) -> list[Call]:
         """Return the queries for what *changes* need, with the database's clock if it is wanted."""
-        self._ask_runs(changes)
-        if clock:
+        granted = frozenset[str]().union(*(change.granted for change in changes)) if self._limited is None else ()
+        self._ask_runs(changes, to_grant=bool(granted))
+        if granted:
+            self._asked.append(((CLOCK_AND_LIMITED, (list(granted),)), self._take_limited))
+        elif clock:
             self._asked.append(((CLOCK, ()), self._take_clock))
         fenced = [(change.run_id, *change.job) for change in changes if change.job is not None]
         self._want(FIND_JOBS, fenced, self._take_jobs)
@@ -169,11 +187,18 @@ class Found:
         if once:
             self._asked.append((with_rows(statement, once), take))
 
-    def _ask_runs(self, changes: Sequence[Prepared]) -> None:
+    @property
+    def limited(self) -> frozenset[str]:
+        """The queues that have limits, of those in which the change-sets may grant leases."""
+        return self._limited or frozenset()
+
+    def _ask_runs(self, changes: Sequence[Prepared], *, to_grant: bool) -> None:
         runs = dict.fromkeys(change.run_id for change in changes)
         runs.update((change.parent, None) for change in changes if change.parent is not None)
         ends = list(dict.fromkeys(change.run_id for change in changes if change.may_close))
-        call: Call = (LOCK_FAMILIES, (list(runs), ends)) if ends else (LOCK_RUNS, (list(runs),))
+        call: Call = (LOCK_RUNS_TO_GRANT if to_grant else LOCK_RUNS, (list(runs),))
+        if ends:
+            call = (LOCK_FAMILIES_TO_GRANT if to_grant else LOCK_FAMILIES, (list(runs), ends))
         self._asked.append((call, self._take_runs))
 
     def _ask_further(self, changes: Sequence[Prepared]) -> None:
@@ -217,6 +242,10 @@ class Found:
 
     def _take_clock(self, found: Rows) -> None:
         self.now = found[0][0]
+
+    def _take_limited(self, found: Rows) -> None:
+        self.now, limited = found[0]
+        self._limited = frozenset(limited)
 
     def _take_numbers(self, found: Rows) -> None:
         self.numbers = [number for (number,) in reversed(found)]

@@ -12,8 +12,10 @@ from holdfast_adapters.postgres.journal import PostgresJournal
 from holdfast_adapters.postgres.notices import Notices
 from holdfast_adapters.postgres.outbox import PostgresOutbox
 from holdfast_adapters.postgres.queries import PostgresQueries
+from holdfast_adapters.postgres.queues import PostgresQueues
 from holdfast_adapters.postgres.retention import PostgresRetention
 from holdfast_adapters.postgres.snapshots import PostgresSnapshots
+from holdfast_adapters.postgres.turns import Turns
 from holdfast_adapters.postgres.waits import PostgresWaits
 from holdfast_adapters.postgres.work import PostgresWork
 
@@ -23,7 +25,14 @@ PATIENCE_SECONDS: Final = 30.0
 
 
 class PostgresPersistence(
-    PostgresJournal, PostgresSnapshots, PostgresWaits, PostgresWork, PostgresOutbox, PostgresQueries, PostgresRetention
+    PostgresJournal,
+    PostgresSnapshots,
+    PostgresWaits,
+    PostgresWork,
+    PostgresQueues,
+    PostgresOutbox,
+    PostgresQueries,
+    PostgresRetention,
 ):
     """The Persistence port on one Postgres database, for any number of processes.
 
@@ -50,6 +59,7 @@ class PostgresPersistence(
             AccessSettings(url=url, clock=clock, migrate=migrate, connections=connections, patience=patience)
         )
         self._access = access
+        self._turns, self._pending_turns = Turns(), Turns()
         self._url = url
         #: Where large payloads go, unless the host names another place.
         self.blob_store = PostgresBlobStore(access)

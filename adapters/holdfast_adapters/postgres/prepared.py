@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -11,8 +11,10 @@ from holdfast.entities.keyed import KeyScope
 from holdfast.entities.payload import Payload
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageKey, StageStatus
+from holdfast.entities.timer import START
 from holdfast.events import NewEvent
 from holdfast_adapters.postgres import encoding
+from holdfast_adapters.postgres.runstate import PAUSED, RunState
 
 _READY: Final = StageStatus.READY.value
 _RUNNING: Final = StageStatus.RUNNING.value
@@ -31,6 +33,7 @@ EventText = tuple[str, str | None, int | None, int | None, int | None, str | Non
 
 _NO_JOB: Final = (None, None, None, None)
 _NO_PAYLOAD: Final = (None, None, None, None)
+_NOTHING: Final = frozenset[str]()
 
 
 class Prepared:
@@ -41,11 +44,13 @@ class Prepared:
         "change",
         "events",
         "gates",
+        "granted",
         "has_more",
         "job",
         "logs",
         "looks_further",
         "may_close",
+        "moves",
         "notes",
         "opens",
         "operations",
@@ -75,6 +80,10 @@ class Prepared:
         self.may_close = _may_close(change.step) or (
             bool(change.step.arrivals) and any(_may_close(step) for step in _steps(change))
         )
+        #: Whether its run may end with it, be let go or come back, or is created: what others of a singleton key heed.
+        self.moves = self.may_close or change.step.run is not None or change.create is not None or change.fired == START
+        #: The queues of the jobs that it may make and that ask for a grant.
+        self.granted = _granted(change)
         #: Waits it wants to end.
         self.answers: Sequence[WaitKey] = [(job_key(each.key), each.name) for each in change.answers]
         #: Waits of the fenced job that may be there already.
@@ -150,20 +159,26 @@ def _steps(change: Change) -> Iterator[Step]:
             yield from (rule.opens, rule.skips, rule.fails)
 
 
+def _jobs(change: Change) -> Iterator[NewJob]:
+    """Yield the jobs that the change-set may make."""
+    for step in _steps(change):
+        yield from step.jobs
+    if change.step.arrivals:
+        for rule in change.rules.values():
+            if rule.refill is not None:
+                yield rule.refill.job
+
+
+def _granted(change: Change) -> frozenset[str]:
+    jobs = _jobs(change) if change.step.arrivals else change.step.jobs
+    return frozenset([job.queue for job in jobs if job.grant is not None]) if jobs else _NOTHING
+
+
 def _waits(change: Change) -> Iterator[NewWait]:
     """Yield the waits that the change-set may open."""
     if isinstance(change.settle, Park):
         yield from change.settle.waits
-    for step in _steps(change):
-        yield from _waits_of(step.jobs)
-    if change.step.arrivals:
-        for rule in change.rules.values():
-            if rule.refill is not None:
-                yield from rule.refill.job.waits
-
-
-def _waits_of(jobs: Iterable[NewJob]) -> Iterator[NewWait]:
-    for job in jobs:
+    for job in _jobs(change):
         if job.waits:
             yield from job.waits
 
@@ -199,25 +214,26 @@ def payload_columns(payload: Payload | None) -> tuple[Any, ...]:
     return _NO_PAYLOAD if payload is None else (payload.text, payload.digest, payload.size, payload.blob)
 
 
-def job_row(job: NewJob, *, run: int, now: int, waits: bool, paused: bool) -> tuple[Any, ...]:
+def job_row(job: NewJob, run: RunState, *, now: int, waits: bool, withheld: bool) -> tuple[Any, ...]:
     """Return the columns of a new job, in the order of `writes.INSERT_JOB`.
 
     Args:
         job: The job.
-        run: Number of its run.
+        run: Its run.
         now: The instant of the commit.
         waits: Whether it is WAITING.
-        paused: Whether its run is PAUSED.
+        withheld: Whether it is not granted although it asks for it.
     """
     grant = job.grant
-    key = (run, *job_key(job.key))
+    key = (run.n, *job_key(job.key))
     kind = (job.workflow_id, job.workflow_version, job.queue, job.priority)
-    past = (encoding.names_text(job.via), job.depth, job.origin, job.guarded)
+    past = (encoding.names_text(job.via), job.depth, job.origin, job.guarded, run.tenant, run.flow_key, job.weight)
     if waits:
-        return (*key, _WAITING, *kind, None, None, 0, 0, job.max_attempts, None, None, None, *past)
-    if grant is None or paused:
-        due = now + encoding.span(job.delay)
-        dues = (None, due) if paused else (due, None)
-        return (*key, _READY, *kind, *dues, 0, 0, job.max_attempts, None, None, None, *past)
+        return (*key, _WAITING, *kind, None, None, 0, 0, job.max_attempts, None, None, None, *past, True)
+    if grant is None or withheld:
+        delay = encoding.span(job.delay)
+        due = now + delay
+        dues = (None, due) if run.status == PAUSED else (due, None)
+        return (*key, _READY, *kind, *dues, 0, 0, job.max_attempts, None, None, None, *past, delay <= 0)
     until = now + encoding.span(grant.ttl)
-    return (*key, _RUNNING, *kind, None, None, 1, 1, job.max_attempts, grant.worker, until, now, *past)
+    return (*key, _RUNNING, *kind, None, None, 1, 1, job.max_attempts, grant.worker, until, now, *past, True)

@@ -42,38 +42,39 @@ FORGET_WAITS: Final = Statement("""
 REQUEUE_JOB: Final = Statement("""
     UPDATE holdfast.job j
     SET status = v.status, epoch = j.epoch + 1, attempt = v.attempt, failure = coalesce(v.failure, j.failure),
-        lost = v.lost, lease_until = NULL, due_at = v.due_at, held_due_at = v.held_due_at
+        lost = v.lost, lease_until = NULL, due_at = v.due_at, held_due_at = v.held_due_at, ripe = v.ripe
     FROM unnest(
-        $1::text[], $2::integer[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
-        $7::bigint[], $8::text[], $9::integer[], $10::integer[], $11::integer[]
-    ) v (status, attempt, failure, lost, due_at, held_due_at, run, stage_id, generation, turn, item)
+        $1::text[], $2::integer[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::boolean[],
+        $8::bigint[], $9::text[], $10::integer[], $11::integer[], $12::integer[]
+    ) v (status, attempt, failure, lost, due_at, held_due_at, ripe, run, stage_id, generation, turn, item)
     WHERE j.run = v.run AND j.stage_id = v.stage_id AND j.generation = v.generation AND j.turn = v.turn
         AND j.item = v.item""")
 SUSPEND_JOB: Final = Statement("""
     UPDATE holdfast.job j
     SET status = 'SUSPENDED', epoch = j.epoch + 1, attempt = 0, failure = NULL, lost = v.lost, state = v.state,
-        give_up_at = v.give_up_at, lease_until = NULL, due_at = v.due_at, held_due_at = v.held_due_at
+        give_up_at = v.give_up_at, lease_until = NULL, due_at = v.due_at, held_due_at = v.held_due_at, ripe = v.ripe
     FROM unnest(
-        $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[],
-        $6::bigint[], $7::text[], $8::integer[], $9::integer[], $10::integer[]
-    ) v (lost, state, give_up_at, due_at, held_due_at, run, stage_id, generation, turn, item)
+        $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::boolean[],
+        $7::bigint[], $8::text[], $9::integer[], $10::integer[], $11::integer[]
+    ) v (lost, state, give_up_at, due_at, held_due_at, ripe, run, stage_id, generation, turn, item)
     WHERE j.run = v.run AND j.stage_id = v.stage_id AND j.generation = v.generation AND j.turn = v.turn
         AND j.item = v.item""")
 PARK_JOB: Final = Statement("""
     UPDATE holdfast.job j
     SET status = v.status, epoch = j.epoch + 1, attempt = 0, failure = NULL, lost = v.lost, lease_until = NULL,
-        due_at = v.due_at, held_due_at = v.held_due_at
+        due_at = v.due_at, held_due_at = v.held_due_at, ripe = v.ripe
     FROM unnest(
-        $1::text[], $2::text[], $3::bigint[], $4::bigint[],
-        $5::bigint[], $6::text[], $7::integer[], $8::integer[], $9::integer[]
-    ) v (status, lost, due_at, held_due_at, run, stage_id, generation, turn, item)
+        $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[],
+        $6::bigint[], $7::text[], $8::integer[], $9::integer[], $10::integer[]
+    ) v (status, lost, due_at, held_due_at, ripe, run, stage_id, generation, turn, item)
     WHERE j.run = v.run AND j.stage_id = v.stage_id AND j.generation = v.generation AND j.turn = v.turn
         AND j.item = v.item""")
 WAKE_JOB: Final = Statement("""
-    UPDATE holdfast.job j SET status = 'READY', due_at = v.due_at, held_due_at = v.held_due_at
+    UPDATE holdfast.job j SET status = 'READY', due_at = v.due_at, held_due_at = v.held_due_at, ripe = v.ripe
     FROM unnest(
-        $1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::integer[], $6::integer[], $7::integer[]
-    ) v (due_at, held_due_at, run, stage_id, generation, turn, item)
+        $1::bigint[], $2::bigint[], $3::boolean[],
+        $4::bigint[], $5::text[], $6::integer[], $7::integer[], $8::integer[]
+    ) v (due_at, held_due_at, ripe, run, stage_id, generation, turn, item)
     WHERE j.run = v.run AND j.stage_id = v.stage_id AND j.generation = v.generation AND j.turn = v.turn
         AND j.item = v.item""")
 CLOSE_WAITS: Final = Statement("""

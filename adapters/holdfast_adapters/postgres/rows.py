@@ -19,22 +19,22 @@ Row = tuple[Any, ...]
 
 #: What `run` reads, of run r and run_payload p.
 RUN_COLUMNS: Final = """
-    r.id, p.tenant, r.workflow_id, r.workflow_version, r.priority, p.input, p.input_digest, p.input_size, p.input_blob,
-    p.config, r.parent, p.compensates, r.status, r.version, r.generation, r.events, r.output_of, r.failure,
-    p.idempotency_key, r.created_at, r.started_at, r.finished_at, r.held"""
+    r.id, r.tenant, r.workflow_id, r.workflow_version, r.priority, p.input, p.input_digest, p.input_size, p.input_blob,
+    p.config, r.parent, p.compensates, r.flow_key, r.status, r.version, r.generation, r.events, r.output_of, r.failure,
+    p.idempotency_key, r.created_at, r.started_at, r.finished_at, r.held, r.singleton"""
 
 #: What `header` reads, of run r and run_payload p; the first columns of `RUN_COLUMNS`.
 HEADER_COLUMNS: Final = """
-    r.id, p.tenant, r.workflow_id, r.workflow_version, r.priority, p.input, p.input_digest, p.input_size, p.input_blob,
-    p.config, r.parent, p.compensates"""
-_HEADER_WIDTH: Final = 12
+    r.id, r.tenant, r.workflow_id, r.workflow_version, r.priority, p.input, p.input_digest, p.input_size, p.input_blob,
+    p.config, r.parent, p.compensates, r.flow_key"""
+_HEADER_WIDTH: Final = 13
 
 
 def header(row: Row) -> RunHeader:
     """Return the header that *row* begins with."""
-    run_id, tenant, workflow_id, version, priority, text, digest, size, blob, config, parent, compensates = row[
-        :_HEADER_WIDTH
-    ]
+    run_id, tenant, workflow_id, version, priority, text, digest, size, blob, config, parent, compensates, flow_key = (
+        row[:_HEADER_WIDTH]
+    )
     return RunHeader(
         id=run_id,
         tenant=tenant,
@@ -45,14 +45,15 @@ def header(row: Row) -> RunHeader:
         config=config,
         parent_id=parent,
         compensates=compensates,
+        concurrency_key=flow_key,
     )
 
 
 def run(row: Row) -> Run:
     """Return the run of a row of `RUN_COLUMNS`."""
-    status, version, generation, events, output_of, failed, key, created_at, started_at, finished_at, held = row[
-        _HEADER_WIDTH:
-    ]
+    status, version, generation, events, output_of, failed, key, created_at, started_at, finished_at, held, single = (
+        row[_HEADER_WIDTH:]
+    )
     return Run(
         header=header(row),
         status=RunStatus(status),
@@ -66,6 +67,7 @@ def run(row: Row) -> Run:
         started_at=maybe_instant(started_at),
         finished_at=maybe_instant(finished_at),
         held=held,
+        singleton=single,
     )
 
 
@@ -154,6 +156,8 @@ def payload(row: Row) -> Payload | None:
 LEASE_COLUMNS: Final = """
     j.epoch, j.attempt, j.max_attempts, j.queue, j.status, j.state, j.give_up_at, j.via, j.depth, j.origin"""
 LEASE_WIDTH: Final = 10
+#: Positions of the queue and the status.
+QUEUE, STATUS = 3, 4
 
 
 def lease(row: Row, *, key: StageKey, worker: str, now: int) -> Lease:

@@ -10,15 +10,17 @@ from holdfast_adapters.postgres import encoding
 
 #: What `RunState` is made of, of run r.
 RUN_STATE: Final = (
-    "r.n, r.status, r.version, r.generation, r.events, r.undelivered, r.active, r.waiting, r.holds, r.parent"
+    "r.n, r.status, r.version, r.generation, r.events, r.undelivered, r.active, r.waiting, r.holds, r.parent, "
+    "r.tenant, r.flow_key"
 )
-RUN_WIDTH: Final = 10
-#: Position of the parent's id.
-PARENT: Final = 9
+RUN_WIDTH: Final = 12
+#: Positions of what it holds, the parent's id, the tenant and the concurrency key.
+HOLDS, PARENT, TENANT, FLOW_KEY = 8, 9, 10, 11
 
 #: What `run.holds` adds up.
 WAITS: Final = 1
 KEYS: Final = 2
+SINGLETON: Final = 4
 
 _RUNNING: Final = RunStatus.RUNNING.value
 _WAITING: Final = RunStatus.WAITING.value
@@ -35,7 +37,9 @@ class RunState:
         "created",
         "events",
         "failure",
+        "flow_key",
         "generation",
+        "held",
         "holds",
         "id",
         "moved",
@@ -46,6 +50,7 @@ class RunState:
         "started",
         "status",
         "stored_status",
+        "tenant",
         "touched",
         "undelivered",
         "version",
@@ -64,6 +69,8 @@ class RunState:
         self.waiting: int
         self.holds: int
         self.parent: str | None
+        self.tenant: str
+        self.flow_key: str
         (
             self.n,
             self.status,
@@ -75,10 +82,14 @@ class RunState:
             self.waiting,
             self.holds,
             self.parent,
+            self.tenant,
+            self.flow_key,
         ) = row
         #: As it stands in the store.
         self.stored_status = self.status
         self.created: NewRun | None = None
+        #: Whether one that is created may not be admitted yet.
+        self.held = False
         #: Whether a decision has moved the run in this wave, and what became of it.
         self.moved = False
         self.reopened = False

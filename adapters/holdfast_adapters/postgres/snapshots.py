@@ -36,6 +36,28 @@ class PostgresSnapshots:
         (found,) = await self._access.read((self._FIND_RUN, (run_id,)))
         return rows.run(found[0]) if found else None
 
+    _LIST_SINGLETONS: Final = Statement(
+        rows.select("""
+        SELECT {run}
+        FROM unnest(ARRAY[false, true]) queued (up)
+        CROSS JOIN LATERAL (
+            SELECT * FROM holdfast.run x
+            WHERE x.tenant = $1::text AND x.workflow_id = $2::text AND x.singleton = $3::text
+                AND x.singleton IS NOT NULL AND x.finished_at IS NULL AND NOT x.held AND NOT queued.up
+            UNION ALL
+            SELECT * FROM holdfast.run x
+            WHERE x.tenant = $1::text AND x.workflow_id = $2::text AND x.singleton = $3::text
+                AND x.singleton IS NOT NULL AND x.finished_at IS NULL AND x.held AND queued.up
+        ) r
+        {payload}
+        ORDER BY r.created_at, r.id""")
+    )
+
+    async def list_singletons(self, *, tenant: str, workflow_id: str, key: str) -> Sequence[Run]:
+        """Return the live runs of the workflow that have the singleton key, in order of creation."""
+        (found,) = await self._access.read((self._LIST_SINGLETONS, (tenant, workflow_id, key)))
+        return [rows.run(row) for row in found]
+
     _LIVE_STAGES: Final = Statement(
         rows.select("""
         SELECT {job} FROM holdfast.job j WHERE j.run = (SELECT n FROM holdfast.run WHERE id = $1::text)""")

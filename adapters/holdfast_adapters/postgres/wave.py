@@ -5,7 +5,7 @@ against with one query of each kind, judges them in order against that and again
 behind, and writes what stands. A change-set whose answer hangs on something that is not in memory yet, such as the
 second settlement of one lease or anything after the end of its run, waits for the next wave, and with it everything
 later that it may concern: of its run, its operations, its key. Of a run and its parent a wave judges one at most,
-because the end of either sets a timer in the other.
+because the end of either sets a timer in the other; so it is with the runs of one singleton key.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from holdfast.change import Change, Committed, Duplicate, Held, Refusal, Step
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageKey
 from holdfast.entities.wait import WaitStatus
-from holdfast.errors import CommitUnknown, LeaseLost, RunNotFound, StaleVersion
+from holdfast.errors import CommitUnknown, LeaseLost, RunNotFound, SingletonTaken, StaleVersion
 from holdfast_adapters.postgres import encoding, rare
 from holdfast_adapters.postgres.accepting import Acceptance
+from holdfast_adapters.postgres.concerns import Concerns, Kin
 from holdfast_adapters.postgres.executing import execute
 from holdfast_adapters.postgres.found import EPOCH, LEASE_UNTIL, Found, JobRow
-from holdfast_adapters.postgres.prepared import Prepared, Scope, job_key
-from holdfast_adapters.postgres.runstate import PARENT, RunState
+from holdfast_adapters.postgres.prepared import Prepared, job_key
+from holdfast_adapters.postgres.runstate import PARENT, SINGLETON, RunState
+from holdfast_adapters.postgres.singles import ask_singles, take_singles
 from holdfast_adapters.postgres.statements import Call, Statement
 from holdfast_adapters.postgres.wire import Carrier, ConnectionLost, Wire
 from holdfast_adapters.postgres.writes import Writes
@@ -86,41 +88,23 @@ async def judge(
     outcomes: dict[int, Outcome] = {}
     pending = list(enumerate(changes))
     calls: list[Call] = [(opening, ())]
+    limited: frozenset[str] | None = None
     while pending:
-        found = Found()
+        found = Found(limited)
         asked = found.ask([change for _, change in pending], clock=now is None)
         results = await wire.run(*calls, *asked)
         found.take(results[len(calls) :])
+        singles = ask_singles((change for _, change in pending), found.runs)
+        if singles:
+            found.singles = take_singles(await wire.run(*singles))
+        # Nobody changes limits before the transaction ends.
+        limited = found.limited
         now = found.now if now is None else now
         assert now is not None, "the clock was asked"
         wave = Wave(found, now)
         pending = wave.judge(pending, outcomes)
         calls = wave.writes.calls()
     return [outcomes[index] for index in range(len(changes))], calls
-
-
-class Concerns:
-    """What some change-sets may concern that others are judged by, across runs."""
-
-    def __init__(self) -> None:
-        self.runs: set[str] = set()
-        #: Parents of the runs.
-        self.parents: set[str] = set()
-        self.operations: set[tuple[str, str, str]] = set()
-        self.scopes: set[Scope] = set()
-
-    def add(self, change: Prepared, parent: str | None) -> None:
-        """Add what *change* may concern; *parent* is that of its run."""
-        self.runs.add(change.run_id)
-        self.operations.update(change.operations)
-        if parent is not None:
-            self.parents.add(parent)
-        if change.scope is not None:
-            self.scopes.add(change.scope)
-
-    def is_related(self, change: Prepared, parent: str | None) -> bool:
-        """Return whether the run of *change* is the parent or a child of one of these, or its key is one of theirs."""
-        return change.run_id in self.parents or parent in self.runs or change.scope in self.scopes
 
 
 class Wave:
@@ -142,40 +126,41 @@ class Wave:
         """Judge the change-sets that can be, put their outcomes into *outcomes*, and return the others."""
         changes = [change for _, change in pending]
         runs = {change.run_id for change in changes}
-        parents = [self._parent(change) for change in changes]
+        kin = [self._kin(change) for change in changes]
         self._shared = (
             len(runs) < len(changes)
             or any(change.scope is not None for change in changes)
-            or any(parent in runs for parent in parents)
+            or any(each.parent in runs for each in kin)
+            or bool(self._found.singles)
         )
         later: list[Entry] = []
-        for entry, parent in zip(pending, parents, strict=True):
+        for entry, of_change in zip(pending, kin, strict=True):
             change = entry[1]
-            if self._shared and self._must_wait(change, parent):
+            if self._shared and self._must_wait(change, of_change):
                 later.append(entry)
-                self._waiting.add(change, parent)
+                self._waiting.add(change, of_change)
                 # Whoever holds the key may free it, and no run tells before it does.
                 self._stopped = self._stopped or change.scope is not None
             else:
-                outcomes[entry[0]] = self._outcome(change)
+                outcomes[entry[0]] = self._outcome(change, of_change)
         return later
 
-    def _parent(self, change: Prepared) -> str | None:
-        """Return the id of the run that started that of *change*, or is to start it."""
-        row = self._found.runs.get(change.run_id)
-        return change.parent if row is None else change.parent or row[PARENT]
+    def _kin(self, change: Prepared) -> Kin:
+        row, single = self._found.runs.get(change.run_id), self._found.singles.get(change.run_id)
+        parent = change.parent if row is None else change.parent or row[PARENT]
+        return Kin(parent, None if single is None else single.key)
 
-    def _must_wait(self, change: Prepared, parent: str | None) -> bool:
+    def _must_wait(self, change: Prepared, kin: Kin) -> bool:
         waiting, judged = self._waiting, self._judged
         if self._stopped:
             return True
         if waiting.runs and (
             change.run_id in waiting.runs
             or not waiting.operations.isdisjoint(change.operations)
-            or waiting.is_related(change, parent)
+            or waiting.is_related(change, kin)
         ):
             return True
-        if judged.is_related(change, parent) or self._may_be_freed(change):
+        if judged.is_related(change, kin) or self._may_be_freed(change):
             return True
         run = self.writes.runs.get(change.run_id)
         return run is not None and (run.closed or change.stands_alone or _meet(change, run.touched))
@@ -187,7 +172,7 @@ class Wave:
             return False
         return held.holder.run_id in self._judged.runs or held.holder.run_id in self._waiting.runs
 
-    def _outcome(self, change: Prepared) -> Outcome:
+    def _outcome(self, change: Prepared, kin: Kin) -> Outcome:
         known = self.writes.runs.get(change.run_id)
         run = known
         if run is None and change.run_id in self._found.runs:
@@ -202,7 +187,7 @@ class Wave:
             self.writes.runs[change.run_id] = run
         committed, steps = Acceptance(change, run, writes=self.writes, found=self._found).accept(job)
         if self._shared:
-            self._judged.add(change, run.parent)
+            self._judged.add(change, kin)
             _touch(change, steps, run)
         return committed
 
@@ -213,7 +198,9 @@ class Wave:
             if identity in self._found.operations:
                 return Duplicate(record=self._found.operations[identity])
         if change.change.create is not None:
-            return None if run is None else StaleVersion(f"Run {run.id}", expected="none", actual=run.status)
+            if run is not None:
+                return StaleVersion(f"Run {run.id}", expected="none", actual=run.status)
+            return self._taken(change, None)
         if run is None:
             return RunNotFound(change.run_id)
         fence = change.change.fence
@@ -224,7 +211,11 @@ class Wave:
         refusal = self._stale(change, run)
         if refusal is None and change.looks_further:
             refusal = self._unanswered(change) or self._told(change) or self._held(change)
-        return refusal
+        return refusal or self._taken(change, run)
+
+    def _taken(self, change: Prepared, run: RunState | None) -> SingletonTaken | None:
+        single = self._found.singles.get(change.run_id)
+        return None if single is None else single.refusal(change, run)
 
     def _lost(self, change: Change, job: JobRow | None) -> str | None:
         """Return why the fence does not hold, or None if it does."""
@@ -283,8 +274,12 @@ class Wave:
         new = change.create
         assert new is not None, "only a change-set that creates a run finds none"
         number = self._found.numbers.pop()
-        run = RunState(change.run_id, row=(number, _PENDING, 0, 1, 0, None, 0, 0, 0, new.header.parent_id))
+        head, single = new.header, self._found.singles.get(change.run_id)
+        holds = 0 if single is None else SINGLETON
+        owner = (head.parent_id, head.tenant, head.concurrency_key)
+        run = RunState(change.run_id, row=(number, _PENDING, 0, 1, 0, None, 0, 0, holds, *owner))
         run.created = new
+        run.held = new.held or (single is not None and single.oldest is not None)
         # Its row is not in the store yet, so whatever else concerns it waits for the next wave.
         run.closed = True
         if new.state:

@@ -11,6 +11,7 @@ from holdfast_adapters.postgres import encoding
 from holdfast_adapters.postgres.prepared import EventText, job_key, payload_columns
 from holdfast_adapters.postgres.rare import FIRST, OPEN_WAIT, THEN
 from holdfast_adapters.postgres.runstate import RunState
+from holdfast_adapters.postgres.singles import PASS_TURN, orderly
 from holdfast_adapters.postgres.statements import Call, Statement, with_rows
 
 INSERT_EVENT: Final = Statement("""
@@ -54,30 +55,32 @@ INSERT_STAGE: Final = Statement("""
 INSERT_JOB: Final = Statement("""
     INSERT INTO holdfast.job (
         run, stage_id, generation, turn, item, status, workflow_id, workflow_version, queue, priority, due_at,
-        held_due_at, epoch, attempt, max_attempts, worker, lease_until, started_at, via, depth, origin, guarded
+        held_due_at, epoch, attempt, max_attempts, worker, lease_until, started_at, via, depth, origin, guarded, tenant,
+        flow_key, weight, ripe
     )
     SELECT * FROM unnest(
         $1::bigint[], $2::text[], $3::integer[], $4::integer[], $5::integer[], $6::text[], $7::text[], $8::text[],
         $9::text[], $10::integer[], $11::bigint[], $12::bigint[], $13::integer[], $14::integer[], $15::integer[],
-        $16::text[], $17::bigint[], $18::bigint[], $19::text[], $20::integer[], $21::integer[], $22::boolean[]
+        $16::text[], $17::bigint[], $18::bigint[], $19::text[], $20::integer[], $21::integer[], $22::boolean[],
+        $23::text[], $24::text[], $25::integer[], $26::boolean[]
     )""")
 INSERT_RUN: Final = Statement("""
     INSERT INTO holdfast.run (
         n, id, workflow_id, workflow_version, priority, status, version, generation, events, undelivered, created_at,
-        started_at, finished_at, output_of, failure, active, waiting, holds, held, parent
+        started_at, finished_at, output_of, failure, active, waiting, holds, held, parent, tenant, flow_key, singleton
     )
     SELECT * FROM unnest(
         $1::bigint[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::bigint[], $8::integer[],
         $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[],
-        $16::integer[], $17::integer[], $18::integer[], $19::boolean[], $20::text[]
+        $16::integer[], $17::integer[], $18::integer[], $19::boolean[], $20::text[], $21::text[], $22::text[],
+        $23::text[]
     )""")
 INSERT_RUN_PAYLOAD: Final = Statement("""
     INSERT INTO holdfast.run_payload (
-        run, tenant, idempotency_key, config, compensates, input, input_digest, input_size, input_blob
+        run, idempotency_key, config, compensates, input, input_digest, input_size, input_blob
     )
     SELECT * FROM unnest(
-        $1::bigint[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::text[], $7::text[], $8::bigint[],
-        $9::text[]
+        $1::bigint[], $2::text[], $3::text[], $4::boolean[], $5::text[], $6::text[], $7::bigint[], $8::text[]
     )""")
 #: In order of their identity, so that two who record the same operations wait for each other in one direction only.
 INSERT_OPERATION: Final = Statement("""
@@ -155,6 +158,8 @@ class Writes:
         #: Kind and due instant; None for a timer that is to go.
         self.timers: dict[TimerKey, tuple[str, int] | None] = {}
         self.operations: list[Row] = []
+        #: Instants and numbers of runs that have ended and pass the turn of their singleton key on.
+        self.passes: list[Row] = []
         #: What stays although its run closes with the same change-set.
         self.kept_jobs: list[Row] = []
         self.kept_waits: list[Row] = []
@@ -201,7 +206,8 @@ class Writes:
             (OPEN_WAIT, self.kept_waits),
             (SET_TIMER, self.kept_timers),
         )
-        return [with_rows(statement, rows) for statement, rows in plain if rows]
+        calls = [with_rows(statement, rows) for statement, rows in plain if rows]
+        return [*calls, *orderly(with_rows(PASS_TURN, self.passes))] if self.passes else calls
 
     def _more_calls(self, order: tuple[Statement, ...]) -> Iterator[tuple[Statement, Sequence[Row]]]:
         if self._more or self._newest:
@@ -251,15 +257,18 @@ class Writes:
             run.active,
             run.waiting,
             run.holds,
-            run.created.held and not run.moved,
+            run.held and not run.moved,
             run.parent,
+            run.tenant,
+            run.flow_key,
+            run.created.singleton,
         )
 
 
 def _payload_row(run: RunState) -> Row:
     assert run.created is not None, "only new runs are inserted"
     head, key = run.created.header, run.created.idempotency_key
-    return (run.n, head.tenant, key, head.config, head.compensates, *payload_columns(head.input))
+    return (run.n, key, head.config, head.compensates, *payload_columns(head.input))
 
 
 def _gate_columns(gate: GateState) -> Row:

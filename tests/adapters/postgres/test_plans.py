@@ -14,26 +14,32 @@ import pytest
 
 from holdfast_adapters.postgres import PostgresPersistence
 from holdfast_adapters.postgres.access import KEYS_ONLY_SETTINGS, SETTINGS
+from holdfast_adapters.postgres.singles import FIND_SINGLES, LOCK_SINGLES, PASS_TURN, orderly
 from holdfast_adapters.postgres.statements import Statement
 from holdfast_testing.contracts.samples import created, job, key, started, wanted
 
 #: Modules with statements, and whether they are executed on connections that find everything by whole keys.
 WRITERS: Final = ("found", "writes", "rare")
-READERS: Final = ("granting", "work", "journal", "snapshots", "waits", "outbox", "blobs", "queries")
+READERS: Final = (
+    *("granting", "work", "journal", "snapshots", "waits", "outbox", "blobs", "queries"),
+    *("candidates", "flow", "singles", "queues"),
+)
 #: Those of the others that are executed so as well.
 KEYS_ONLY: Final = {
-    "LEASE_JOBS",
-    "DUE_JOB",
-    "LOCK_RUN",
-    "_LOCK_RUNS",
-    "_LOCK_FREE_RUNS",
-    "_ALL_RUNS",
-    "_EXTEND",
-    "_LOCK_STREAMS",
-    "_SETTLE",
+    *("LEASE_JOBS", "DUE_JOB", "LOCK_RUN", "_LOCK_RUNS", "_EXTEND", "_LOCK_STREAMS", "_SETTLE"),
+    *("_LOCK_FREE_RUNS", "_ALL_RUNS", "LOCK_QUEUES_OF", "SET_FULL", "CLOCK_AND_LIMITED"),
 }
 #: What counts everything there is, for people, and what goes through the sinks, of which there are few.
-WHOLE: Final = {"_COUNT", "_COUNT_RUNS", "_LIST_ORPHANS", "_LIVE_VERSIONS", "_TELL", "_ADD_SINK", "_NEXT_DUE"}
+WHOLE: Final = {
+    "_COUNT",
+    "_COUNT_RUNS",
+    "_LIST_ORPHANS",
+    "_LIVE_VERSIONS",
+    "_TELL",
+    "_ADD_SINK",
+    "_NEXT_DUE",
+    "_LIST_QUEUES",
+}
 
 
 def statements(*modules: str) -> list[Any]:
@@ -71,6 +77,9 @@ def plan(url: str, statement: Statement, *, keys_only: bool) -> list[dict[str, A
         connection.execute(SETTINGS.sql)
         if keys_only:
             connection.execute(KEYS_ONLY_SETTINGS.sql)
+        if statement in (PASS_TURN, LOCK_SINGLES, FIND_SINGLES):
+            connection.pgconn.exec_(b"BEGIN")
+            connection.pgconn.exec_(orderly()[0][0].sql)
         result = connection.pgconn.exec_(b"EXPLAIN (GENERIC_PLAN, FORMAT JSON) " + statement.sql)
         assert result.status == psycopg.pq.ExecStatus.TUPLES_OK, result.error_message
         text = result.get_value(0, 0)
@@ -96,7 +105,7 @@ def test_what_is_written_is_found_by_whole_keys(emptied: str, name: str, stateme
     for node in found:
         if node["Node Type"] == "Bitmap Index Scan" and node["Index Name"].endswith("_pkey"):
             # A key that lacks its first column finds the rows of all runs.
-            assert re.match(r"\(\(?\(?(run|n|tenant|hash|\w+\.run|\w+\.n)\b", node["Index Cond"]), (name, node)
+            assert re.match(r"\(\(?\(?(run|n|tenant|hash|name|\w+\.run|\w+\.n)\b", node["Index Cond"]), (name, node)
 
 
 @pytest.mark.parametrize(("name", "statement"), statements(*READERS))
@@ -104,7 +113,7 @@ def test_what_is_read_is_found_by_an_index(emptied: str, name: str, statement: S
     """No statement that reads goes through a table from end to end, but those that count for people."""
     found = whole_tables(plan(emptied, statement, keys_only=name in KEYS_ONLY))
     # The first or last rows of an index are found by its order.
-    ordered = {"job_due", "job_lease", "timer_due", "run_undelivered", "stream_due", "sink_pkey"}
+    ordered = {"job_due", "job_unripe", "job_lease", "timer_due", "run_undelivered", "stream_due", "sink_pkey"}
     assert name in WHOLE or set(found) <= ordered, (name, found)
 
 
@@ -142,13 +151,14 @@ def _fill(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("""
             INSERT INTO holdfast.run (n, version, events, created_at, generation, priority, status, id, workflow_id,
-                workflow_version)
-            SELECT 10000 + n, 1, 0, 0, 1, 5, 'WAITING', 'filler ' || n, 'review', '1.0.0'
+                workflow_version, tenant, flow_key)
+            SELECT 10000 + n, 1, 0, 0, 1, 5, 'WAITING', 'filler ' || n, 'review', '1.0.0', 'acme', ''
             FROM generate_series(1, 20000) n""")
         connection.execute("""
             INSERT INTO holdfast.job (run, generation, turn, item, priority, epoch, attempt, max_attempts, depth,
-                origin, guarded, stage_id, status, workflow_id, workflow_version, queue)
-            SELECT 10000 + n, 1, 0, 0, 5, 0, 0, 1, 1, 1, false, 'a', 'WAITING', 'review', '1.0.0', 'default'
+                origin, guarded, stage_id, status, workflow_id, workflow_version, queue, tenant, flow_key, weight, ripe)
+            SELECT 10000 + n, 1, 0, 0, 5, 0, 0, 1, 1, 1, false, 'a', 'WAITING', 'review', '1.0.0', 'default', 'acme',
+                '', 1, true
             FROM generate_series(1, 20000) n""")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.change import Committed
 from holdfast_adapters.postgres import PostgresPersistence, access
-from holdfast_adapters.postgres.granting import LOCK_RUN
+from holdfast_adapters.postgres.candidates import LOCK_RUN
 from holdfast_adapters.postgres.wave import BEGIN, COMMIT
 from holdfast_adapters.postgres.wire import ConnectionLost, Wire
 from holdfast_testing.contracts.samples import created, run_id, started

@@ -3,7 +3,9 @@
 -- A run is known by its id outside and by its number `n` inside: short keys keep indexes small, and numbers rise in the
 -- order of creation. A stage instance is a row of `job` while it has work left and a row of `stage` once it is done,
 -- never both. There are no foreign keys: whoever writes anything of a run has locked its row of `run` first, and takes
--- such locks in ascending order of `n`, so that writers never wait for each other in a circle.
+-- such locks in ascending order of `n`, so that writers never wait for each other in a circle. Before any run come the
+-- lock of the limits (see `flow.py`) and the rows of `queue`, in order of name; behind all runs come those of singleton
+-- keys, in order of their hashes.
 
 CREATE SCHEMA IF NOT EXISTS holdfast;
 
@@ -46,14 +48,20 @@ CREATE TABLE holdfast.run (
     -- Live jobs that are WAITING, and all others; whether the run is WAITING follows from them.
     waiting integer NOT NULL DEFAULT 0,
     active integer NOT NULL DEFAULT 0,
-    -- What its end has to look for besides jobs, timers and gates: 1 for waits, 2 for keys, added up.
+    -- What its end has to look for besides jobs, timers and gates: 1 for waits, 2 for keys, 4 for others of its singleton
+    -- key, added up.
     holds integer NOT NULL DEFAULT 0,
     -- Whether it may not be admitted yet.
     held boolean NOT NULL DEFAULT false,
     status text COLLATE "C" NOT NULL,
     id text COLLATE "C" NOT NULL,
+    tenant text COLLATE "C" NOT NULL,
     workflow_id text COLLATE "C" NOT NULL,
     workflow_version text COLLATE "C" NOT NULL,
+    -- The concurrency key; empty for none in particular.
+    flow_key text COLLATE "C" NOT NULL,
+    -- Of the live runs of a tenant and workflow that share it one at most is not held.
+    singleton text COLLATE "C",
     -- The id of the run that started it.
     parent text COLLATE "C",
     output_of text,
@@ -69,15 +77,18 @@ CREATE UNIQUE INDEX run_id ON holdfast.run (id);
 CREATE INDEX run_status ON holdfast.run (status, id);
 CREATE INDEX run_workflow ON holdfast.run (workflow_id, id);
 CREATE INDEX run_parent ON holdfast.run (parent, id) WHERE parent IS NOT NULL;
-CREATE INDEX run_pending ON holdfast.run (workflow_id, workflow_version, priority DESC, created_at, id)
+CREATE INDEX run_pending ON holdfast.run (workflow_id, workflow_version, priority DESC, tenant, created_at, id)
 WHERE status = 'PENDING' AND NOT held;
+CREATE UNIQUE INDEX run_singleton ON holdfast.run (tenant, workflow_id, singleton)
+WHERE singleton IS NOT NULL AND finished_at IS NULL AND NOT held;
+CREATE INDEX run_queued_up ON holdfast.run (tenant, workflow_id, singleton, created_at, id)
+WHERE singleton IS NOT NULL AND finished_at IS NULL AND held;
 CREATE INDEX run_undelivered ON holdfast.run (undelivered, n) WHERE undelivered IS NOT NULL;
 CREATE INDEX run_ended ON holdfast.run (finished_at, id) WHERE finished_at IS NOT NULL;
 
 -- What never changes of a run, kept apart so that the rows every step updates stay small.
 CREATE TABLE holdfast.run_payload (
     run bigint PRIMARY KEY,
-    tenant text NOT NULL,
     idempotency_key text COLLATE "C",
     input text,
     input_digest text NOT NULL,
@@ -96,7 +107,7 @@ CREATE TABLE holdfast.state (
 
 -- Live stage instances only, so the table is as large as the work in progress. `due_at` is set while a job may be
 -- claimed, `held_due_at` in its place while the run is PAUSED, and `lease_until` while it is leased: exactly one of the
--- three, and none of them for a job that is WAITING.
+-- three, and none of them for a job that is WAITING. `tenant` and `flow_key` are those of the run.
 CREATE TABLE holdfast.job (
     run bigint NOT NULL,
     due_at bigint,
@@ -113,9 +124,18 @@ CREATE TABLE holdfast.job (
     max_attempts integer NOT NULL,
     depth integer NOT NULL,
     origin integer NOT NULL,
+    -- How many tokens of its queue's rate each attempt takes.
+    weight integer NOT NULL,
     guarded boolean NOT NULL,
+    -- Whether `due_at` or `held_due_at` has come as far as anybody has looked. Claims look for tenants and keys among
+    -- ripe jobs alone, so that jobs which nobody may take yet cost them nothing, whosever they are.
+    ripe boolean NOT NULL,
+    -- Of a leased job, whether its queue has limits, against which it counts.
+    limited boolean NOT NULL DEFAULT false,
     stage_id text COLLATE "C" NOT NULL,
     status text COLLATE "C" NOT NULL,
+    tenant text COLLATE "C" NOT NULL,
+    flow_key text COLLATE "C" NOT NULL,
     workflow_id text COLLATE "C" NOT NULL,
     workflow_version text COLLATE "C" NOT NULL,
     queue text COLLATE "C" NOT NULL,
@@ -135,10 +155,29 @@ CREATE TABLE holdfast.job (
     autovacuum_vacuum_cost_delay = 0,
     autovacuum_analyze_scale_factor = 0.05
 );
-CREATE INDEX job_claim ON holdfast.job (workflow_id, workflow_version, queue, status, priority DESC, due_at)
-WHERE due_at IS NOT NULL;
-CREATE INDEX job_due ON holdfast.job (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX job_claim ON holdfast.job
+    (workflow_id, workflow_version, queue, status, priority DESC, tenant, flow_key, due_at)
+WHERE due_at IS NOT NULL AND ripe;
+CREATE INDEX job_due ON holdfast.job (queue, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX job_unripe ON holdfast.job (due_at) WHERE due_at IS NOT NULL AND NOT ripe;
+CREATE INDEX job_limited ON holdfast.job (queue, tenant, flow_key, lease_until)
+WHERE lease_until IS NOT NULL AND limited;
 CREATE INDEX job_lease ON holdfast.job (lease_until) WHERE lease_until IS NOT NULL;
+
+-- The limits of queues; a queue without any has no row. Whoever grants leases in a queue that has one locks it first, so
+-- that grants of one queue come one after the other and none goes beyond a limit.
+CREATE TABLE holdfast.queue (
+    name text COLLATE "C" PRIMARY KEY,
+    concurrency integer,
+    per_key integer,
+    -- The rate: so many tokens each so many microseconds, saved up to so many.
+    tokens bigint,
+    period bigint,
+    burst bigint,
+    -- When the bucket is full if nothing is taken; NULL for a full one.
+    full_at bigint,
+    paused boolean NOT NULL
+);
 
 -- Records of instances that are done: appended once; a rerun alone sets `superseded`.
 CREATE TABLE holdfast.stage (
@@ -422,4 +461,15 @@ FROM holdfast.run
 WHERE run.status IN ('RUNNING', 'WAITING', 'PAUSED', 'COMPENSATING')
     AND NOT EXISTS (SELECT 1 FROM holdfast.job WHERE job.run = run.n AND job.status <> 'WAITING')
     AND NOT EXISTS (SELECT 1 FROM holdfast.timer WHERE timer.run = run.n)
-    AND NOT EXISTS (SELECT 1 FROM holdfast.wait WHERE wait.run = run.n AND wait.status = 'OPEN');
+    AND NOT EXISTS (SELECT 1 FROM holdfast.wait WHERE wait.run = run.n AND wait.status = 'OPEN')
+UNION ALL
+SELECT run.id
+FROM holdfast.run
+WHERE run.status = 'PENDING' AND run.held AND run.singleton IS NOT NULL AND run.finished_at IS NULL
+    AND NOT EXISTS (SELECT 1 FROM holdfast.timer WHERE timer.run = run.n)
+    AND NOT EXISTS (
+        SELECT 1 FROM holdfast.run other
+        WHERE other.tenant = run.tenant AND other.workflow_id = run.workflow_id AND other.singleton = run.singleton
+            AND other.finished_at IS NULL
+            AND (NOT other.held OR EXISTS (SELECT 1 FROM holdfast.timer WHERE timer.run = other.n))
+    );
