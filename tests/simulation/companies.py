@@ -77,9 +77,10 @@ def plain(answer: Any) -> Any:
     if isinstance(answer, Stream):
         return attrs.evolve(answer, events=plain(answer.events))
     if isinstance(answer, list | tuple):
-        if answer and isinstance(answer[0], Event):
-            return _begun_in_order(answer)
-        return tuple(plain(each) for each in answer)
+        answers = cast(Sequence[Any], answer)
+        if answers and isinstance(answers[0], Event):
+            return _begun_in_order(answers)
+        return tuple(plain(each) for each in answers)
     return answer
 
 

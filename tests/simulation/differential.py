@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -205,17 +205,23 @@ class Play:
 
 def _first_difference(one: Any, another: Any) -> tuple[str, object, object]:
     """Return where two answers differ first, as a path, and what stands there."""
-    if type(one) is type(another):
-        if attrs.has(type(one)):
-            one, another = (attrs.asdict(each, recurse=False) for each in (one, another))
-        elif isinstance(one, list | tuple):
-            one, another = (dict(enumerate(each)) for each in (one, another))
-        if isinstance(one, dict) and one.keys() == another.keys():
-            for key, value in one.items():
-                if value != another[key]:
-                    where, this, that = _first_difference(value, another[key])
-                    return f".{key}{where}", this, that
+    mine, theirs = _parts(one), _parts(another)
+    if type(one) is type(another) and mine.keys() == theirs.keys():
+        for key, value in mine.items():
+            if value != theirs[key]:
+                where, this, that = _first_difference(value, theirs[key])
+                return f".{key}{where}", this, that
     return "", one, another
+
+
+def _parts(value: Any) -> dict[Any, Any]:
+    """Return the parts of a value by name or place; none for one that is shown as a whole."""
+    if isinstance(value, Mapping):
+        named: Mapping[Any, Any] = value
+        return dict(named)
+    if isinstance(value, list | tuple):
+        return dict(enumerate(cast(Sequence[Any], value)))
+    return attrs.asdict(value, recurse=False) if attrs.has(cast(type[Any], type(value))) else {}
 
 
 def _send(command: Command[Any], host: int) -> Action:
@@ -264,7 +270,7 @@ async def compare(seed: int, makers: StoreMakers, *, length: int) -> Counter[str
 
 
 @asynccontextmanager
-async def _opened(makers: StoreMakers) -> AsyncIterator[Sequence[Company]]:
+async def _opened(makers: StoreMakers) -> AsyncGenerator[Sequence[Company]]:
     async with AsyncExitStack() as stack:
         companies: list[Company] = []
         for name, make in makers.items():

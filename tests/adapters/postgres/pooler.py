@@ -164,7 +164,7 @@ class _Client:
         answers: deque[tuple[bytes, bytes, bool]] = deque()
         for letter, said in batch:
             session.writer.write(b"".join(self._prepared(session, letter, said, answers)) + _bytes(letter, said))
-        letter = b""
+        letter, said = b"", b""
         while letter != b"Z":
             letter, said = await _message(session.reader)
             if answers and letter == answers[0][0]:
