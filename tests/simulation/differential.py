@@ -221,7 +221,8 @@ def _parts(value: Any) -> dict[Any, Any]:
         return dict(named)
     if isinstance(value, list | tuple):
         return dict(enumerate(cast(Sequence[Any], value)))
-    return attrs.asdict(value, recurse=False) if attrs.has(cast(type[Any], type(value))) else {}
+    kind: type[Any] = type(value)
+    return attrs.asdict(value, recurse=False) if attrs.has(kind) else {}
 
 
 def _send(command: Command[Any], host: int) -> Action:
