@@ -107,7 +107,7 @@ _SERVER: Final = """
     SELECT current_setting('server_version'), pg_is_in_recovery(), pg_database_size(current_database()),
         coalesce(current_setting('holdfast.accept', true), ''), pg_backend_pid(),
         pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
-        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+        (SELECT sum(numbackends)::integer FROM pg_stat_database WHERE datname IS NOT NULL),
         current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer"""
 _ORIGIN: Final = "SELECT system, timeline FROM holdfast.origin"
 _PLACE: Final = """
