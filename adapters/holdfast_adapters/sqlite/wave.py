@@ -91,7 +91,8 @@ class Wave:
         self._connection = connection
         self._now = now
         self._found = Found(connection)
-        self._singles = Singles(connection, now)
+        #: None when no run of the wave has a singleton key.
+        self._singles: Singles | None = None
         #: What the change-sets that stand concern, and what those that wait do.
         self._judged = Concerns()
         self._waiting = Concerns()
@@ -139,6 +140,7 @@ class Wave:
             for change, row in zip(changes, found, strict=True)
             if row[SINGLETON] is not None and change.change.step.run is not None
         ]
+        self._singles = Singles(self._connection, self._now)
         self._singles.read([change.single for change in changes if change.single is not None], moved)
 
     def _shared_key(self, change: Prepared, row: tuple[Any, ...]) -> SharedKey | None:
@@ -201,7 +203,7 @@ class Wave:
         if change.change.create is not None:
             if run is not None:
                 return StaleVersion(f"Run {run.id}", expected="none", actual=run.status)
-            return None if change.single is None else self._singles.before(change.change, change.single)
+            return self._taken(change, None)
         if run is None:
             return RunNotFound(change.run_id)
         fence = change.change.fence
@@ -212,9 +214,7 @@ class Wave:
         refusal = self._stale(change, run)
         if refusal is None and change.looks_further:
             refusal = self._unanswered(change) or self._told(change) or self._held(change)
-        if refusal is None and run.singleton is not None:
-            refusal = self._singles.beside(change.change, run)
-        return refusal
+        return refusal or self._taken(change, run)
 
     def _lost(self, change: Change, row: tuple[Any, ...]) -> str | None:
         """Return why the fence does not hold, or None if it does."""
@@ -269,6 +269,13 @@ class Wave:
             return None
         return Held(result=held)
 
+    def _taken(self, change: Prepared, run: RunState | None) -> Refusal | None:
+        if self._singles is None:
+            return None
+        if run is not None:
+            return self._singles.beside(change.change, run)
+        return None if change.single is None else self._singles.before(change.change, change.single)
+
     def _new_run(self, change: Prepared) -> RunState:
         new = change.change.create
         assert new is not None, "only a change-set that creates a run finds none"
@@ -280,7 +287,7 @@ class Wave:
         run = RunState(change.run_id, row=(self._last_run, _PENDING, 0, 1, 0, None, 0, 0, 0, *owner))
         run.created = new
         run.held = new.held
-        if change.single is not None:
+        if self._singles is not None and change.single is not None:
             run.held = new.held or self._singles.has_live(change.single)
             self._singles.add(change.single, run.id, held=run.held)
         # Its row is not in the store yet, so whatever else concerns it waits for the next wave.
