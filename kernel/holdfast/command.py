@@ -33,7 +33,7 @@ class Command(Generic[R_co]):
 
     #: The name on the wire, such as ``run.create``.
     type: ClassVar[str]
-    #: Whether it can be part of a transaction that the caller ends: all it does is to commit one change-set of one run.
+    #: Whether it can be part of a transaction that the caller ends: it only decides about runs and commits that.
     joins: ClassVar[bool] = False
 
 
