@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar, cast
+from weakref import WeakSet
 
 from psycopg import errors
 
@@ -43,6 +44,8 @@ _NOTIFY: Final = Statement("SELECT pg_notify($1::text, $2::text)")
 _SOMETHING_IS_DUE: Final[Call] = (_NOTIFY, (CHANNEL, written(Notice(now=True), name="")))
 
 _READ_COMMITTED: Final = "read committed"
+#: Connections with a command under way. Another one between its savepoints would be taken back, or kept, with it.
+_UNDER_WAY: Final[WeakSet[Driver]] = WeakSet()
 
 
 def within(connection: object, kernel: Kernel) -> Kernel:
@@ -91,9 +94,23 @@ class JoinedAccess(Access):
         """
         driver = await driver_of(self._given)
         check(driver)
+        if driver in _UNDER_WAY:
+            raise UnusableTransaction(
+                "Another command is under way on the connection.", fix="Dispatch one after the other."
+            )
         self._is_known = self._is_known and driver is self._driver
         self._driver = driver
-        _, ((self._level,),) = await self.run((SAVEPOINT, ()), (_LEVEL, ()))
+        _UNDER_WAY.add(driver)
+        try:
+            _, ((self._level,),) = await self.run((SAVEPOINT, ()), (_LEVEL, ()))
+        except BaseException:
+            self.rest()
+            raise
+
+    def rest(self) -> None:
+        """Let the next command have the connection."""
+        assert self._driver is not None, "the transaction was looked at"
+        _UNDER_WAY.discard(self._driver)
 
     async def look(self) -> None:
         """Look at the database, the first time that it is met.
@@ -190,15 +207,23 @@ class JoinedTransaction:
         try:
             await access.begin()
             try:
-                await access.look()
-                result = await act()
-            except BaseException:
-                # Also when it was cancelled: half a command must not be committed.
-                await access.take_back()
-                raise
-            await access.end()
+                result = await self._within(act)
+            finally:
+                access.rest()
         except FAULTS as error:
             raise _told(error) from error
+        return result
+
+    async def _within(self, act: Callable[[], Awaitable[T]]) -> T:
+        access = self._access
+        try:
+            await access.look()
+            result = await act()
+        except BaseException:
+            # Also when it was cancelled: half a command must not be committed.
+            await access.take_back()
+            raise
+        await access.end()
         return result
 
 

@@ -206,6 +206,22 @@ def test_a_cancelled_dispatch_leaves_nothing(url: str, kernel: Kernel) -> None:
     assert there(url) == (["A-17"], [])
 
 
+def test_commands_of_one_connection_come_one_after_the_other(url: str, kernel: Kernel) -> None:
+    """A second command at the same time is refused, and leaves the first and the transaction alone."""
+
+    async def main() -> None:
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            await connection.execute(INSERT)
+            both = [within(connection, kernel).dispatch(CREATE) for _ in range(2)]
+            outcomes = await asyncio.gather(*both, return_exceptions=True)
+            (refusal,) = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+            assert isinstance(refusal, UnusableTransaction)
+            assert "one after the other" in str(refusal)
+
+    asyncio.run(main())
+    assert there(url) == BOTH
+
+
 # What is refused.
 
 
