@@ -59,6 +59,10 @@ FIND_JOB: Final = """
         AND due_at <= ?"""
 
 
+#: What to order by, where it comes from, tenant and concurrency key, and the job.
+Candidate = tuple[tuple[Any, ...], "Source", tuple[str, str], JobAt]
+
+
 class Source:
     """The jobs of one workflow version, queue and status that are due, in the order of turns."""
 
@@ -71,17 +75,14 @@ class Source:
         """Take the room for a job; return whether there is some."""
         return self._room is None or self._room.take(self._status, owner, at)
 
-    def walk(
-        self, connection: sqlite3.Connection, turns: Turns, *, now: int, limit: int
-    ) -> Iterator[tuple[tuple[Any, ...], Source, tuple[str, str], JobAt]]:
-        """Yield what to order by, itself, owner and primary key of each job for which there may be room."""
+    def walk(self, connection: sqlite3.Connection, turns: Turns, *, now: int, limit: int) -> Iterator[Candidate]:
+        """Yield the jobs for which there may be room, in order."""
         levels = turns.walk(connection, self._kind, next_priority=NEXT_PRIORITY, next_tenant=NEXT_TENANT)
         for priority, tenant in levels:
-            rank = (-priority, *turns.rank(tenant))
-            for lap in turns.laps_of_keys(tenant):
-                for key, due_at, *at in self._jobs(connection, (priority, tenant), lap, now=now, limit=limit):
-                    order = (*rank, *turns.rank_key(tenant, key), due_at, *at)
-                    yield order, self, (tenant, key), tuple(at)
+            for number, lap in enumerate(turns.laps_of_keys(tenant)):
+                rank = (-priority, *turns.rank(tenant), number)
+                for row in self._jobs(connection, (priority, tenant), lap, now=now, limit=limit):
+                    yield (*rank, *row), self, (tenant, row[0]), row[2:]
                 if self._is_shut():
                     return
 
@@ -126,16 +127,18 @@ def choose(connection: sqlite3.Connection, request: LeaseRequest, *, turns: Turn
         for version, (queue, room), status in product(request.known, rooms.items(), request.statuses)
     ]
     chosen: list[JobAt] = []
-    owners: list[tuple[str, str]] = []
     walks = [source.walk(connection, turns, now=now, limit=request.limit) for source in sources]
+    served: dict[tuple[str, str], None] = {}
     # The order of a job ends with its key, so nothing behind it is ever compared.
     for _, source, owner, at in heapq.merge(*walks):
         if source.take(owner, at):
             chosen.append(at)
-            owners.append(owner)
+            # Whoever is served again, at another priority, goes to the end.
+            served.pop(owner, None)
+            served[owner] = None
             if len(chosen) >= request.limit:
                 break
-    for owner in owners:
+    for owner in served:
         turns.serve(*owner)
     for room in rooms.values():
         if room is not None:

@@ -34,11 +34,6 @@ class Turns:
         """Return what tenants are ordered by."""
         return (self._tenant is not None and tenant <= self._tenant, tenant)
 
-    def rank_key(self, tenant: str, key: str) -> tuple[bool, str]:
-        """Return what the keys of one tenant are ordered by."""
-        last = self._keys.get(tenant)
-        return (last is not None and key <= last, key)
-
     def laps(self) -> tuple[Lap, ...]:
         """Return the ranges of tenants in order: those behind the last one, then the others."""
         return _laps(self._tenant)

@@ -12,7 +12,7 @@ from holdfast.driving import run_sync
 from holdfast.errors import SingletonTaken
 from holdfast_adapters.memory import MemoryPersistence
 from holdfast_adapters.sqlite import SqlitePersistence
-from holdfast_adapters.sqlite.turns import MOST_REMEMBERED, Turns
+from holdfast_adapters.sqlite.turns import MOST_REMEMBERED, Turns, behind
 from holdfast_testing.clock import FakeClock
 from holdfast_testing.contracts.samples import MANY, commit, everything
 from tests.adapters.fancy import plain, told, untied
@@ -89,9 +89,9 @@ def test_turns_of_many_tenants_are_forgotten() -> None:
     for number in range(MOST_REMEMBERED - 1):
         turns.serve(f"t{number}", "k")
     turns.serve("again", "m")
-    assert turns.rank_key("t0", "a") == (True, "a")
+    assert turns.laps_of_keys("t0") == ((behind("k"), b""), ("", "k"))
     turns.serve("new", "k")
-    assert turns.rank_key("t0", "a") == (False, "a")
-    assert turns.rank_key("again", "m") == (True, "m")
+    assert turns.laps_of_keys("t0") == (("", b""),)
+    assert turns.laps_of_keys("again") == ((behind("m"), b""), ("", "m"))
     assert turns.rank("new") == (True, "new")
     assert turns.rank("o") == (False, "o")
