@@ -44,6 +44,9 @@ GOOD: Final[Mapping[str, Mapping[str, Any]]] = {
         "idempotencyKey": None,
         "operationId": None,
         "tenant": "",
+        "concurrencyKey": "k",
+        "singleton": "s",
+        "singletonPolicy": "skip",
         "annotations": {},
         "startAt": "2026-01-31T09:00:00+01:00",
         "initialState": {},
@@ -62,6 +65,15 @@ GOOD: Final[Mapping[str, Mapping[str, Any]]] = {
     "timer.fireDue": {"limit": 1},
     "outbox.flush": {"maxEvents": 1},
     "plugin.replayDLQ": {"limit": 1},
+    "queue.configure": {
+        "queue": "q",
+        "concurrency": 1,
+        "perKey": 1,
+        "tokens": 1,
+        "period": 60,
+        "burst": 1,
+        "paused": False,
+    },
     "run.prune": {
         "olderThan": 86_400,
         "keepResults": 86_400,
@@ -90,7 +102,7 @@ RUBBISH: Final[Mapping[str, object]] = {
 
 
 #: Fields that are durations, for which a fraction is no rubbish.
-SPANS: Final = frozenset({"olderThan", "keepResults", "keepOperations", "grace"})
+SPANS: Final = frozenset({"olderThan", "keepResults", "keepOperations", "grace", "period"})
 
 
 async def stored(there: Opened) -> list[str]:
@@ -209,6 +221,15 @@ def test_unknown_types_are_refused_in_few_words(kind: str) -> None:
         ("outbox.flush", "maxEvents", -1),
         ("plugin.replayDLQ", "limit", 2**63),
         ("stage.pollSuspended", "maxChecks", -1),
+        ("run.create", "singleton", ""),
+        ("run.create", "concurrencyKey", "a\x00"),
+        ("queue.configure", "queue", ""),
+        ("queue.configure", "concurrency", 0),
+        ("queue.configure", "perKey", 2**31),
+        ("queue.configure", "tokens", -1),
+        ("queue.configure", "period", 0),
+        ("queue.configure", "period", 10**9),
+        ("queue.configure", "burst", 0),
         ("run.prune", "limit", 0),
         ("run.prune", "limit", 10_001),
         ("run.prune", "olderThan", -1),

@@ -45,7 +45,7 @@ class QueueConfigure(Command[QueueConfigured]):
     #: So many tokens become free in each period; an attempt takes as many as its stage weighs.
     tokens: int | None = None
     #: How long a period is.
-    period_seconds: float | None = None
+    period: timedelta | None = None
     #: So many tokens are saved up at most; as many as *tokens* when left out.
     burst: int | None = None
     #: Whether no job of the queue begins until it is configured otherwise.
@@ -77,21 +77,16 @@ async def handle(command: QueueConfigure, ports: Ports) -> QueueConfigured:
 
 
 def _rate(command: QueueConfigure) -> Rate | None:
-    if command.tokens is None and command.period_seconds is None:
-        if command.burst is not None:
-            raise InvalidInput("burst", ["it belongs to a rate; give tokens and period_seconds too"])
+    tokens, period, burst = command.tokens, command.period, command.burst
+    if tokens is None and period is None:
+        if burst is not None:
+            raise InvalidInput("burst", ["it belongs to a rate; give tokens and period too"])
         return None
-    if command.tokens is None or command.period_seconds is None:
-        raise InvalidInput("rate", ["it needs both, tokens and period_seconds, such as 100 and 60"])
-    check_number("tokens", command.tokens, least=1, most=MAX_LIMIT)
-    if command.burst is not None:
-        check_number("burst", command.burst, least=1, most=MAX_LIMIT)
-    try:
-        period = timedelta(seconds=command.period_seconds)
-    except (OverflowError, TypeError, ValueError):
-        period = timedelta()
+    if tokens is None or period is None:
+        raise InvalidInput("rate", ["it needs both, tokens and period, such as 100 and a minute"])
+    check_number("tokens", tokens, least=1, most=MAX_LIMIT)
+    if burst is not None:
+        check_number("burst", burst, least=1, most=MAX_LIMIT)
     if not SHORTEST_PERIOD <= period <= LONGEST_PERIOD:
-        raise InvalidInput("period_seconds", [f"it should be from 0.001 to {LONGEST_PERIOD.total_seconds():,.0f}"])
-    if command.burst is None:
-        return Rate(tokens=command.tokens, period=period)
-    return Rate(tokens=command.tokens, period=period, burst=command.burst)
+        raise InvalidInput("period", [f"it should be from a millisecond to {LONGEST_PERIOD.days} days"])
+    return Rate(tokens=tokens, period=period) if burst is None else Rate(tokens=tokens, period=period, burst=burst)

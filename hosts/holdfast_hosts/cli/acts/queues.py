@@ -143,7 +143,7 @@ def _configure(limits: QueueLimits) -> QueueConfigure:
         concurrency=limits.concurrency,
         per_key=limits.per_key,
         tokens=rate.tokens,
-        period_seconds=rate.period.total_seconds(),
+        period=rate.period,
         burst=rate.burst,
         paused=limits.paused,
     )
