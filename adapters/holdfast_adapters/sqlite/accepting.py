@@ -136,7 +136,9 @@ class Acceptance:
             note(self._prepared, run, writes=writes, found=self._found)
         taken = [change.step, *steps]
         paused = run.status == PAUSED
-        held = withheld(taken, paused=paused, limited=self._limited) if paused or self._limited else frozenset()
+        held: frozenset[str] = frozenset()
+        if paused or self._limited:
+            held = withheld(taken, paused=paused, limited=self._limited)
         return Committed(version=run.version, steps=tuple(steps), withheld=held, paused=paused), taken
 
     # The fenced job.
