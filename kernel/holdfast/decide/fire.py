@@ -19,7 +19,7 @@ from holdfast.events import EventType, NewEvent
 from holdfast.traces import Answer, NewMessage
 
 #: How long a timer rests about which nothing can be decided now.
-REST: Final = timedelta(minutes=1)
+REST: Final = timedelta(seconds=10)
 
 
 def drop(timer: Timer) -> Change:
