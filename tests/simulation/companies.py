@@ -10,12 +10,15 @@ import attrs
 
 from holdfast.command import Command
 from holdfast.commands.outbox_flush import OutboxFlush, OutboxFlushResult
+from holdfast.entities.run import LIVE_RUN
+from holdfast.entities.stage import Lease
 from holdfast.errors import HoldfastError
 from holdfast.events import Event, EventType
 from holdfast.ports.clock import Clock
 from holdfast.ports.outbox import Stream
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.queries import RunFilter
+from holdfast.ports.work import LeaseRequest
 from holdfast_testing.faults import FaultPlan, ProcessDied
 from holdfast_testing.invariants import identities
 from holdfast_testing.scenarios.host import Host
@@ -53,6 +56,30 @@ class _Noted:
             return answer
 
         return call
+
+
+class _OneByOne:
+    """Stands in for a store and leases jobs in order of key, each by itself.
+
+    Where a limit leaves room for some of those that are due, no store has to choose between those of one instant.
+    """
+
+    def __init__(self, persistence: Persistence) -> None:
+        self._persistence = persistence
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._persistence, attribute)
+
+    async def lease(self, request: LeaseRequest) -> Sequence[Lease]:
+        """Lease every job that is due and has room."""
+        leases: list[Lease] = []
+        for run in await self._persistence.list_runs(RunFilter(statuses=LIVE_RUN), limit=MANY):
+            stages = await self._persistence.list_stages(run.id)
+            for stage in sorted(stages, key=lambda stage: stage.key):
+                if stage.status in request.statuses and stage.lease_until is None:
+                    lease = await self._persistence.lease_one(stage.key, worker=request.worker, ttl=request.ttl)
+                    leases += [] if lease is None else [lease]
+        return leases
 
 
 def _in_order(attribute: str, answer: Any) -> Any:
@@ -139,10 +166,12 @@ class Company:
     Args:
         name: Of the store, for telling.
         make: Makes the store, not yet opened, on a clock.
+        is_limited: Whether its queue has limits, so that jobs are leased one by one.
     """
 
-    def __init__(self, name: str, make: Callable[[Clock], Persistence]) -> None:
+    def __init__(self, name: str, make: Callable[[Clock], Persistence], *, is_limited: bool) -> None:
         self.name = name
+        self._is_limited = is_limited
         #: What the store was asked and answered since the last action began.
         self.notes: list[Any] = []
         self._stores: list[Persistence] = []
@@ -153,7 +182,8 @@ class Company:
 
     def _made(self, store: Persistence) -> _Given:
         self._stores.append(store)
-        return _Given(cast(Persistence, _Noted(store, self.notes)))
+        noted = cast(Persistence, _Noted(store, self.notes))
+        return _Given(cast(Persistence, _OneByOne(noted)) if self._is_limited else noted)
 
     def man(self) -> None:
         """Start a process in place of each that died or was never there."""

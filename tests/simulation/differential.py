@@ -21,6 +21,7 @@ from holdfast.commands.job_execute import JobExecuted
 from holdfast.commands.lease_reap_stale import LeaseReapStale
 from holdfast.commands.outbox_flush import OutboxFlush
 from holdfast.commands.plugin_replay_dlq import PluginReplayDlq
+from holdfast.commands.queue_configure import QueueConfigure
 from holdfast.commands.run_claim_pending import RunClaimPending
 from holdfast.commands.run_create import RunCreate
 from holdfast.commands.run_pause import RunPause
@@ -55,10 +56,11 @@ class Difference(AssertionError):
 class Play:
     """A sequence of actions that one number determines, played on all companies in step."""
 
-    def __init__(self, seed: int, companies: Sequence[Company]) -> None:
+    def __init__(self, seed: int, companies: Sequence[Company], *, is_limited: bool) -> None:
         self._chance = random.Random(f"{seed}/differential")
         self._companies = companies
         self._seed = seed
+        self._is_limited = is_limited
         self._done: list[str] = []
         self._run_ids: list[str] = []
         #: What clients sent so far.
@@ -152,6 +154,8 @@ class Play:
         """Return a command that hosts send, of those that are part of no other action or with other bounds there."""
         chance = self._chance
         run_id = chance.choice(self._run_ids or ["none"])
+        if self._is_limited and chance.random() < 0.4:
+            return self._limits()
         return chance.choice(
             (
                 RunClaimPending(worker="other", max_claims=1),
@@ -162,6 +166,19 @@ class Play:
                 PluginReplayDlq(),
                 RunTransition(run_id=run_id),
             )
+        )
+
+    def _limits(self) -> QueueConfigure:
+        """Return what limits the one queue there is, or lifts its limits."""
+        chance = self._chance
+        tokens = chance.choice((None, None, 4))
+        return QueueConfigure(
+            queue="default",
+            concurrency=chance.choice((None, None, 2, 5)),
+            per_key=chance.choice((None, 1, 2)),
+            tokens=tokens,
+            period_seconds=None if tokens is None else 10.0,
+            paused=chance.random() < 0.1,
         )
 
     async def _do(self, action: Action) -> None:
@@ -258,24 +275,30 @@ async def _plan(company: Company, host: int, *, fault: Fault, after: int) -> Non
     company.hosts[host].plan.fail_next(fault, after=after)
 
 
-async def compare(seed: int, makers: StoreMakers, *, length: int) -> Counter[str]:
+async def compare(seed: int, makers: StoreMakers, *, length: int, is_limited: bool = False) -> Counter[str]:
     """Play the sequence of that number on a store of each kind and return how often what happened.
+
+    Args:
+        seed: The number.
+        makers: Make the stores.
+        length: How many actions there are.
+        is_limited: Whether the limits of the queue change again and again.
 
     Raises:
         Difference: As soon as two stores do not say the same.
     """
-    async with _opened(makers) as companies:
-        play = Play(seed, companies)
+    async with _opened(makers, is_limited=is_limited) as companies:
+        play = Play(seed, companies, is_limited=is_limited)
         await play.play(length)
         return play.happened
 
 
 @asynccontextmanager
-async def _opened(makers: StoreMakers) -> AsyncGenerator[Sequence[Company]]:
+async def _opened(makers: StoreMakers, *, is_limited: bool) -> AsyncGenerator[Sequence[Company]]:
     async with AsyncExitStack() as stack:
         companies: list[Company] = []
         for name, make in makers.items():
-            company = Company(name, make)
+            company = Company(name, make, is_limited=is_limited)
             await company.store.open()
             stack.push_async_callback(company.store.close)
             company.man()

@@ -50,27 +50,36 @@ def stores(path: Path) -> StoreMakers:
     }
 
 
-def played(folder: Path, first: int, count: int, *, length: int) -> Counter[str]:
-    """Play so many sequences of *length* actions and return what happened in them."""
+def played(folder: Path, seeds: range, *, length: int, is_limited: bool = False) -> Counter[str]:
+    """Play a sequence of *length* actions for each seed and return what happened in them."""
     happened: Counter[str] = Counter()
-    for seed in range(first, first + count):
-        happened += asyncio.run(compare(seed, stores(folder / f"{seed}.db"), length=length))
+    for seed in seeds:
+        makers = stores(folder / f"{seed}.db")
+        happened += asyncio.run(compare(seed, makers, length=length, is_limited=is_limited))
     return happened
 
 
 @pytest.mark.postgres
 def test_all_stores_say_the_same(folder: Path) -> None:
     """Whatever clients, workers and faults do to them one after the other, no answer of any store tells it apart."""
-    happened = played(folder, 0, 8, length=150)
+    happened = played(folder, range(8), length=150)
     assert not SOMETIMES - happened.keys()
+
+
+@pytest.mark.postgres
+def test_all_stores_heed_limits_alike(folder: Path) -> None:
+    """The same holds when the limits of the queue change again and again."""
+    happened = played(folder, range(3), length=150, is_limited=True)
+    assert happened["QueueConfigured"] > 3
 
 
 @pytest.mark.slow
 @pytest.mark.postgres
+@pytest.mark.parametrize("is_limited", [False, True])
 @pytest.mark.parametrize("first", range(1_000, 2_000, 100))
-def test_all_stores_say_the_same_for_long(folder: Path, first: int) -> None:
-    """A thousand longer sequences show no difference either."""
-    happened = played(folder, first, 100, length=300)
+def test_all_stores_say_the_same_for_long(folder: Path, first: int, *, is_limited: bool) -> None:
+    """Two thousand longer sequences show no difference either."""
+    happened = played(folder, range(first, first + 100), length=300, is_limited=is_limited)
     assert not SOMETIMES - happened.keys()
 
 
