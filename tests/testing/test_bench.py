@@ -75,7 +75,7 @@ def test_every_scenario_is_measured_on_every_store(places: tuple[Place, ...]) ->
     ]
     assert all(len(spread["all"]) == 2 for each in shape["results"] for spread in each["values"].values())
     assert len(told) == 2 * 2 * len(SCENARIOS)
-    assert shape["settings"]["sizes"] == attrs.asdict(TINY)
+    assert shape["settings"]["sizes"] == json.loads(json.dumps(attrs.asdict(TINY)))
     assert {"python", "sqlite", "cores", "cores_usable"} <= set(shape["machine"])
     assert set(shape["baselines"]) == {"commit_p50", "commit_p99", "rows_per_second", "bare_stage"}
     assert [profile["store"] for profile in shape["profiles"]] == ["memory", "sqlite"]

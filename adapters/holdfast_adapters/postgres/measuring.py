@@ -154,7 +154,7 @@ class PostgresServer:
 
 
 #: A table with the columns that a copy gets, and where each of them comes from.
-_Table = tuple[str, Sequence[tuple[str, sql.SQL]]]
+_Table = tuple[str, Sequence[tuple[str, sql.Composable]]]
 
 #: What is another for each copy, by column; everything else is taken over. Keys of operations are those of everybody.
 _OWN: Final[Mapping[tuple[str | None, str], sql.SQL]] = {
@@ -187,8 +187,8 @@ def _seed_tables(connection: Connection) -> Sequence[_Table]:
     ]
 
 
-def _plain(column: str) -> sql.SQL:
-    return sql.SQL(sql.Identifier("seed", column).as_string())
+def _plain(column: str) -> sql.Composable:
+    return sql.Identifier("seed", column)
 
 
 def _seed(table: str) -> sql.Identifier:

@@ -15,8 +15,18 @@ from holdfast_testing.bench.machine import machine
 from holdfast_testing.bench.plan import Place, Plan
 from holdfast_testing.bench.profiling import profile
 from holdfast_testing.bench.report import Report, Result
-from holdfast_testing.bench.scenarios import SCENARIOS, Baselines, Figures, Round, Scenario, latency, throughput
-from holdfast_testing.bench.serving import drain, idle_apart, past, snapshot, start_apart, traffic, waiting, workers
+from holdfast_testing.bench.scenarios import SCENARIOS, Baselines, Figures, Round, Scenario, throughput
+from holdfast_testing.bench.serving import (
+    alone,
+    drain,
+    idle_apart,
+    past,
+    snapshot,
+    start_apart,
+    traffic,
+    waiting,
+    workers,
+)
 
 #: What is measured on a database server, in the order in which it is.
 SERVER_SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
@@ -25,7 +35,7 @@ SERVER_SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "workers": workers,
         "traffic": traffic,
         "drain": drain,
-        "latency": latency,
+        "latency": alone,
         "start": start_apart,
         "idle": idle_apart,
         "history": past,
@@ -76,7 +86,7 @@ async def measure(
     return Report(
         plan=plan,
         machine=machine(),
-        server=next((place.server.facts() for place in plan.places if place.server is not None), {}),
+        server=_server_facts(plan),
         baselines=tuple(baselines),
         results=tuple(
             Result(scenario=name, store=kind, rounds=tuple(figures)) for (name, kind), figures in rounds.items()
@@ -88,6 +98,13 @@ async def measure(
 def _what(plan: Plan) -> Iterator[tuple[Place, str]]:
     for place in plan.places:
         yield from ((place, name) for name in scenarios_of(place) if name in plan.only)
+
+
+def _server_facts(plan: Plan) -> Mapping[str, str]:
+    for place in plan.places:
+        if place.server is not None:
+            return place.server.facts()
+    return {}
 
 
 async def _baselines(plan: Plan) -> Baselines:

@@ -19,8 +19,10 @@ from holdfast_testing.bench.flows import PATIENT, FinishLine, patient, stamped, 
 from holdfast_testing.bench.hosts import Server
 from holdfast_testing.bench.load import Site, carry
 from holdfast_testing.bench.numbers import percentile
-from holdfast_testing.bench.scenarios import Figures, Round
+from holdfast_testing.bench.scenarios import Figures, Round, one_run, steps_of
 
+#: Runs whose time is taken when each is alone.
+LONE_RUNS: Final = 3
 #: Pause between two looks at whether a load is done that other processes carry.
 _LOOK_SECONDS: Final = 0.05
 #: Runs that a steady load keeps waiting for the worker, and how often it adds to them.
@@ -110,6 +112,32 @@ async def _stamp(site: Site, run_id: str) -> int:
     return int(text)
 
 
+async def alone(given: Round) -> Figures:
+    """Measure the time from commit to commit of one run that is alone, between bare commits of the same seconds."""
+    sizes, server = given.sizes, _server(given)
+    steps: list[float] = []
+    bare: list[float] = []
+    with given.place.fresh() as store, server.bare(store) as insert:
+        async with given.opening.site(store, stages=sizes.latency_stages) as site, site.working():
+            for number in range(sizes.latency_warm_up + LONE_RUNS):
+                commits = [_timed(insert) for _ in range(sizes.latency_stages)]
+                run = await one_run(site)
+                if number >= sizes.latency_warm_up:
+                    bare += commits
+                    steps += await steps_of(site.opened.persistence, run)
+    p50, p99, commit = percentile(steps, 50), percentile(steps, 99), percentile(bare, 50)
+    return Figures(
+        values={"p50_us": p50, "p99_us": p99, "bare_commit_p50_us": commit, "bare_commit_p99_us": percentile(bare, 99)},
+        ratios={"bare_commits": p50 / commit, "p99_bare_commits": p99 / commit},
+    )
+
+
+def _timed(insert: Callable[[int], object]) -> float:
+    begun = time.perf_counter()
+    insert(1)
+    return (time.perf_counter() - begun) * 1e6
+
+
 async def idle_apart(given: Round) -> Figures:
     """Measure what a worker costs that has nothing to do."""
     with given.place.fresh() as store:
@@ -136,7 +164,7 @@ async def _idle(hand: Hand, given: Round) -> Mapping[str, float]:
 async def past(given: Round) -> Figures:
     """Measure whether runs that ended long ago slow down those of today."""
     empty = await _fresh_load(given, workers=1)
-    values, ratios = {"empty_stages_per_second": empty.stages_per_second}, {}
+    values, ratios = {"empty_stages_per_second": empty.stages_per_second}, dict[str, float]()
     for finished in given.sizes.past:
         with given.place.fresh() as store:
             async with given.opening.site(store, stages=1) as site:
