@@ -177,7 +177,7 @@ class Play:
             concurrency=chance.choice((None, None, 2, 5)),
             per_key=chance.choice((None, 1, 2)),
             tokens=tokens,
-            period_seconds=None if tokens is None else 10.0,
+            period=None if tokens is None else timedelta(seconds=10),
             paused=chance.random() < 0.1,
         )
 
