@@ -143,7 +143,7 @@ def test_two_acts_on_one_run_come_one_after_the_other(url: str, first: int, seco
             async with await psycopg.AsyncConnection.connect(url) as holder:
                 await holder.execute("SELECT 1 FROM holdfast.run WHERE id = %s FOR UPDATE", (run_id(),))
                 both = [asyncio.create_task(_do(acts[first], one)), asyncio.create_task(_do(acts[second], other))]
-                await _blocked(url, 2)
+                await blocked(url, 2)
                 await holder.rollback()
             async with asyncio.timeout(5):
                 await asyncio.gather(*both)
@@ -157,7 +157,7 @@ async def _do(act: Act, store: PostgresPersistence) -> None:
     await act(store)
 
 
-async def _blocked(url: str, number: int) -> None:
+async def blocked(url: str, number: int) -> None:
     """Return when so many connections wait for a lock."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         async with asyncio.timeout(5):
