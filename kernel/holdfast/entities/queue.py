@@ -8,6 +8,8 @@ from typing import Final
 import attrs
 
 _MICROSECOND: Final = timedelta(microseconds=1)
+#: No debt of tokens lasts longer, whatever an attempt weighs.
+LONGEST_DEBT: Final = timedelta(days=3_660)
 
 
 @attrs.frozen(kw_only=True)
@@ -27,8 +29,9 @@ class Rate:
     burst: int = attrs.field(default=attrs.Factory(lambda self: self.tokens, takes_self=True))
 
     def span_of(self, tokens: int) -> timedelta:
-        """Return how long it takes to fill in so many tokens, rounded up to microseconds."""
-        return timedelta(microseconds=-((-tokens * (self.period // _MICROSECOND)) // self.tokens))
+        """Return how long it takes to fill in so many tokens, rounded up to microseconds, `LONGEST_DEBT` at most."""
+        longest = LONGEST_DEBT // _MICROSECOND
+        return timedelta(microseconds=min(-((-tokens * (self.period // _MICROSECOND)) // self.tokens), longest))
 
     def take(self, full_at: datetime | None, *, now: datetime, weight: int) -> datetime | None:
         """Return when the bucket will be full after *weight* tokens are taken now; None if they are not there.
@@ -41,7 +44,7 @@ class Rate:
         lacking = max(full_at - now, timedelta()) if full_at is not None else timedelta()
         if weight and lacking > self.span_of(self.burst - min(weight, self.burst)):
             return None
-        return now + lacking + self.span_of(weight)
+        return now + min(lacking + self.span_of(weight), LONGEST_DEBT)
 
 
 @attrs.frozen(kw_only=True)
