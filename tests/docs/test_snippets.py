@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from psycopg import conninfo
+from sqlalchemy import Engine
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
@@ -48,9 +49,15 @@ def test_snippets_run(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch)
         (folder / name).write_text(text, encoding="utf-8")
     document = SYBIL.parse(page)
     document.namespace["__name__"] = "__main__"
-    for example in document.examples():
-        example.evaluate()
-    for name, shown in list(document.namespace.items()):
-        if name.startswith("test_"):
-            given = fixtures()
-            shown(**{one: given[one] for one in inspect.signature(shown).parameters})
+    try:
+        for example in document.examples():
+            example.evaluate()
+        for name, shown in list(document.namespace.items()):
+            if name.startswith("test_"):
+                given = fixtures()
+                shown(**{one: given[one] for one in inspect.signature(shown).parameters})
+    finally:
+        # A page is the end of its process, and may leave its connections to that.
+        for value in document.namespace.values():
+            if isinstance(value, Engine):
+                value.dispose()

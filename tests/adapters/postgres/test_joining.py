@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -385,18 +384,3 @@ def test_blobs_elsewhere_are_written_at_once(url: str, connection: psycopg.Conne
     connection.rollback()
     assert len(run_sync(blobs.list("", limit=10))) == 1
     assert connection.execute("SELECT count(*) FROM holdfast.run").fetchall() == [(0,)]
-
-
-def test_others_are_told_at_the_commit(url: str, kernel: Kernel, connection: psycopg.Connection[Any]) -> None:
-    """Workers hear that something is due when they can see it, and nothing of what was rolled back."""
-    with psycopg.connect(url, autocommit=True) as worker:
-        worker.execute("LISTEN holdfast")
-        joined = within(connection, kernel)
-        run_sync(joined.dispatch(CREATE))
-        connection.rollback()
-        run_sync(joined.dispatch(CREATE))
-        worker.execute("SELECT 1")
-        assert list(worker.notifies(timeout=0)) == []
-        connection.commit()
-        (notice,) = worker.notifies(timeout=5, stop_after=1)
-        assert json.loads(notice.payload)["from"] == ""

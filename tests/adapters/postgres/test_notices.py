@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -12,10 +13,12 @@ from typing import Final
 import psycopg
 import pytest
 
+from holdfast import RunCreate, run_sync
 from holdfast.change import ZERO
-from holdfast_adapters.postgres import PostgresPersistence, listening
+from holdfast_adapters.postgres import PostgresPersistence, listening, within
 from holdfast_adapters.postgres.notices import CHANNEL, FARTHEST, MOST_QUEUES, Notice, Notices, written
 from holdfast_adapters.system import SystemIds
+from tests.adapters.postgres.joined import kernel_on, make_table
 from tests.adapters.postgres.proxy import Proxy, proxy
 
 SECOND: Final = timedelta(seconds=1)
@@ -324,3 +327,19 @@ def test_an_address_that_cannot_be_read_is_told_without_its_password(
 
     asyncio.run(main())
     assert "hunter2" not in caplog.text
+
+
+def test_others_are_told_at_the_commit_of_a_joined_transaction(url: str) -> None:
+    """Workers hear that something is due when they can see it, and nothing of what was rolled back."""
+    make_table(url)
+    with psycopg.connect(url) as connection, psycopg.connect(url, autocommit=True) as worker:
+        worker.execute("LISTEN holdfast")
+        joined = within(connection, kernel_on(PostgresPersistence(url)))
+        run_sync(joined.dispatch(RunCreate(workflow_id="payment", input="A-17")))
+        connection.rollback()
+        run_sync(joined.dispatch(RunCreate(workflow_id="payment", input="A-17")))
+        worker.execute("SELECT 1")
+        assert list(worker.notifies(timeout=0)) == []
+        connection.commit()
+        (notice,) = worker.notifies(timeout=5, stop_after=1)
+        assert json.loads(notice.payload)["from"] == ""
