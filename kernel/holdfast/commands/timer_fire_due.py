@@ -48,15 +48,16 @@ async def handle(command: TimerFireDue, ports: Ports) -> TimerFireDueResult:
         if isinstance(outcome, Committed):
             await announce(change, outcome, ports)
             fired += not is_put_off(change)
-        elif isinstance(outcome, SingletonTaken) or (
-            isinstance(outcome, StaleVersion) and timer.kind is TimerKind.WAIT_LIMIT
-        ):
+        elif isinstance(outcome, SingletonTaken):
+            # Not dropped: the run that has the key may have ended since, and nobody would come back to this one.
+            obsolete.append(put_off(timer))
+        elif isinstance(outcome, StaleVersion) and timer.kind is TimerKind.WAIT_LIMIT:
             obsolete.append(drop(timer))
     if obsolete:
-        # The waits that these limit are over, and runs whose key another one has are told when that ends; left there
-        # they would be looked at for ever.
-        dropped = await ports.persistence.commit(obsolete)
-        fired += sum(isinstance(outcome, Committed) for outcome in dropped)
+        # The waits that these limit are over; left there they would be looked at for ever.
+        outcomes = await ports.persistence.commit(obsolete)
+        for change, outcome in zip(obsolete, outcomes, strict=True):
+            fired += isinstance(outcome, Committed) and not is_put_off(change)
     return TimerFireDueResult(fired=fired)
 
 

@@ -194,7 +194,7 @@ def test_a_start_that_is_due_while_the_key_is_taken(make_harness: MakeHarness, c
     first_one = harness.dispatch(single(SingletonPolicy.QUEUE, 1)).run_id
     later = harness.dispatch(single(SingletonPolicy.QUEUE, 1, start_at=clock.now() + timedelta(minutes=1))).run_id
     clock.advance("2m")
-    assert harness.dispatch(TimerFireDue()).fired == 1
+    assert harness.dispatch(TimerFireDue()).fired == 0
     assert harness.run_of(later).held
     harness.drain()
     assert [harness.run_of(run_id).status for run_id in (first_one, later)] == [RunStatus.COMPLETED] * 2
@@ -220,3 +220,21 @@ def test_the_weight_of_a_stage_is_taken_from_the_rate(make_harness: MakeHarness)
     known = harness.registry.known()
     slow = LeaseRequest(worker="w", limit=9, ttl=LEASE_TTL, known=known, queues=frozenset({"slow"}))
     assert len(run_sync(harness.persistence.lease(slow))) == 2
+
+
+def test_a_key_that_is_free_again_leaves_nobody_behind(make_harness: MakeHarness, clock: FakeClock) -> None:
+    """A run whose start was refused because of another one goes on although that ends before anything is noted."""
+    harness = make_harness(two)
+    holder = harness.dispatch(single(SingletonPolicy.QUEUE, 1)).run_id
+    later = harness.dispatch(single(SingletonPolicy.QUEUE, 1, start_at=clock.now() + timedelta(minutes=1))).run_id
+    clock.advance("2m")
+
+    def end_the_holder() -> None:
+        harness.store.before_commit = lambda: harness.cancel(holder)
+
+    # The first commit is refused, the second notes what to do about that; the holder ends between them.
+    harness.store.before_commit = end_the_holder
+    harness.dispatch(TimerFireDue())
+    assert harness.run_of(holder).status is RunStatus.CANCELLED
+    harness.drain()
+    assert harness.run_of(later).status is RunStatus.COMPLETED
