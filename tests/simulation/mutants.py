@@ -236,7 +236,10 @@ def settlement_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def limits_are_not_heeded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Room, "has_any", lambda *_: True)
+    def always(*_: object) -> bool:
+        return True
+
+    patch.setattr(Room, "has_any", always)
 
 
 def grants_pass_limits(patch: pytest.MonkeyPatch) -> None:
@@ -258,7 +261,10 @@ def turn_is_not_passed_on(patch: pytest.MonkeyPatch) -> None:
 
 
 def singletons_go_side_by_side(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Singles, "of", lambda *_: [])
+    def nobody(*_: object) -> list[RunRow]:
+        return []
+
+    patch.setattr(Singles, "of", nobody)
 
 
 def failure_of_the_store_counts_as_done(patch: pytest.MonkeyPatch) -> None:

@@ -67,8 +67,9 @@ class Application(Jobs):
             self._undo.append((run.restore, run.saved()))
             return run
         new = change.create
-        single = (new.header.tenant, new.header.workflow_id, new.singleton)
-        held = new.held or (new.singleton is not None and bool(store.singles.of(single)))
+        held = new.held
+        if new.singleton is not None:
+            held |= bool(store.singles.of((new.header.tenant, new.header.workflow_id, new.singleton)))
         run = RunRow(new, held=held, now=self.now, stamp=store.stamp())
         self._undo.append((store.drop_run, (run,)))
         store.add_run(run)

@@ -57,6 +57,9 @@ _NEVER: Final = (0, 0, 0, None, None)
 _BLANK: Final = (None, None, 1, 1, None, None, None, None, None, None, None)
 _NO_MESSAGE: Final = (None, None, None, None, None)
 
+#: The queues that withhold grants, of most change-sets.
+NOTHING_HELD: Final[frozenset[str]] = frozenset()
+
 
 class Acceptance:
     """One change-set on its way into the writes of its wave."""
@@ -126,7 +129,7 @@ class Acceptance:
             note(self._prepared, run, writes=writes, found=self._found)
         paused, limited = run.status == PAUSED, self._found.limited
         taken = [change.step, *steps]
-        held = withheld(taken, paused=paused, limited=limited) if paused or limited else frozenset()
+        held = withheld(taken, paused=paused, limited=limited) if paused or limited else NOTHING_HELD
         return Committed(version=run.version, steps=tuple(steps), withheld=held, paused=paused), taken
 
     # The fenced job.

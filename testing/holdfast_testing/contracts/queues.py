@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -40,9 +40,9 @@ _GRANT: Final = Grant(worker="w1", ttl=TTL)
 _PERIOD: Final = timedelta(seconds=10)
 
 
-def limit(persistence: Persistence, *, name: str = "default", **limits: object) -> None:
+def limit(persistence: Persistence, *, name: str = "default", **limits: Any) -> None:
     """Give a queue these limits."""
-    run_sync(persistence.set_queue(attrs.evolve(QueueLimits(name=name), **limits)))
+    run_sync(persistence.set_queue(QueueLimits(name=name, **limits)))
 
 
 def states(persistence: Persistence) -> list[QueueState]:

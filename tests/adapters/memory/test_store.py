@@ -13,6 +13,7 @@ from holdfast.errors import StoreUnavailable
 from holdfast.ports.queries import RunFilter
 from holdfast_adapters.memory import MemoryPersistence
 from holdfast_adapters.memory.agenda import Agenda, Stamped
+from holdfast_adapters.memory.turns import Levels
 from holdfast_testing.clock import START, FakeClock
 from holdfast_testing.contracts.samples import (
     HOUR,
@@ -53,8 +54,9 @@ def entries(store: MemoryPersistence) -> dict[str, int]:
     """Return how many entries, dead or alive, the agendas of the store hold."""
     inner = store._store
     agendas: dict[str, Agenda[Any, Any]] = {"delayed": inner.delayed, "leases": inner.leases, "timers": inner.timers}
-    for what in (inner.pending, inner.jobs):
-        agendas |= {f"{kind} {n}": one for kind, levels in what.items() for n, one in enumerate(levels.agendas())}
+    everything: dict[Any, Levels[Any, Any]] = {**inner.pending, **inner.jobs}
+    for kind, levels in everything.items():
+        agendas |= {f"{kind} {n}": one for n, one in enumerate(levels.agendas())}
     agendas |= {f"sink {name}": sink.agenda for name, sink in inner.sinks.items()}
     return {name: len(agenda._entries) for name, agenda in agendas.items()}
 
