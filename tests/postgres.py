@@ -211,6 +211,15 @@ def _tables() -> Sequence[sql.Composed]:
     return [sql.SQL("DELETE FROM {}").format(sql.Identifier("holdfast", name)) for name in names]
 
 
+#: Tables of an application's, which a test or a page of the documentation made.
+_DROP_FOREIGN: Final = """
+    DO $$ DECLARE name text; BEGIN
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+            EXECUTE format('DROP TABLE public.%I CASCADE', name);
+        END LOOP;
+    END $$"""
+
+
 @cache
 def _sweeper() -> psycopg.Connection[Any]:
     return psycopg.connect(database_url(), autocommit=True)
@@ -224,6 +233,7 @@ def empty_url() -> str:
     with _sweeper().pipeline():
         for statement in _tables():
             _sweeper().execute(statement)
+        _sweeper().execute(_DROP_FOREIGN)
     return database_url()
 
 

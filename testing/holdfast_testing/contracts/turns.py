@@ -39,11 +39,12 @@ def begun(head: RunHeader, *, queue: str = "default", weight: int = 1) -> tuple[
     return created(head=head), started(number, head=head, jobs=[new])
 
 
-def begin_for(persistence: Persistence, owners: Iterable[str | tuple[str, str]]) -> None:
-    """Create and start a run with one job for each owner: a tenant, or a tenant and a key."""
+def begin_for(persistence: Persistence, clock: FakeClock, owners: Iterable[str | tuple[str, str]]) -> None:
+    """Create and start a run with one job for each owner, a tenant or a tenant and a key, one after the other."""
     for number, owner in enumerate(owners, 1):
         tenant, concurrency_key = (owner, "") if isinstance(owner, str) else owner
         stand(persistence, *begun(owned_by(number, tenant, concurrency_key)))
+        clock.advance("1ms")
 
 
 def runs_of(leases: Sequence[Lease]) -> list[int]:
@@ -60,41 +61,42 @@ def next_run(persistence: Persistence) -> int:
 class TurnsContract:
     """How every store shares what it hands out among tenants and keys."""
 
-    def test_tenants_take_turns(self, persistence: Persistence) -> None:
+    def test_tenants_take_turns(self, persistence: Persistence, clock: FakeClock) -> None:
         """Tenants get what is asked for in order of their names, and begin again behind the last."""
-        begin_for(persistence, ["b", "b", "b", "a", "a", "c"])
+        begin_for(persistence, clock, ["b", "b", "b", "a", "a", "c"])
         assert [next_run(persistence) for _ in range(6)] == [4, 1, 6, 5, 2, 3]
 
-    def test_many_jobs_of_one_tenant_hold_nobody_up(self, persistence: Persistence) -> None:
+    def test_many_jobs_of_one_tenant_hold_nobody_up(self, persistence: Persistence, clock: FakeClock) -> None:
         """However much a tenant has queued before, another one has its turn next."""
-        begin_for(persistence, ["big"] * 300)
+        begin_for(persistence, clock, ["big"] * 300)
         assert next_run(persistence) == 1
         stand(persistence, *begun(owned_by(301, "small")))
         assert [next_run(persistence) for _ in range(2)] == [301, 2]
 
-    def test_a_turn_is_all_that_is_asked_for(self, persistence: Persistence) -> None:
+    def test_a_turn_is_all_that_is_asked_for(self, persistence: Persistence, clock: FakeClock) -> None:
         """In its turn a tenant gets as many as are asked for still, then the next one does."""
-        begin_for(persistence, ["a", "a", "b", "b", "c"])
+        begin_for(persistence, clock, ["a", "a", "b", "b", "c"])
         assert runs_of(take_all(persistence, wanted(limit=3))) == [1, 2, 3]
         assert runs_of(take_all(persistence, wanted(limit=3))) == [5, 4]
 
-    def test_higher_priority_comes_before_turns(self, persistence: Persistence) -> None:
+    def test_higher_priority_comes_before_turns(self, persistence: Persistence, clock: FakeClock) -> None:
         """Turns are taken among jobs of one priority; a higher one comes first whoever has it."""
         stand(persistence, *begun(owned_by(1, "a")))
         stand(persistence, *begun(owned_by(2, "b", priority=7)))
+        clock.advance("1ms")
         stand(persistence, *begun(owned_by(3, "b", priority=7)))
         stand(persistence, *begun(owned_by(4, "b")))
         assert [next_run(persistence) for _ in range(4)] == [2, 3, 1, 4]
 
-    def test_keys_of_a_tenant_take_turns(self, persistence: Persistence) -> None:
+    def test_keys_of_a_tenant_take_turns(self, persistence: Persistence, clock: FakeClock) -> None:
         """Within a tenant its concurrency keys follow each other in the same way; no key is one of them."""
-        begin_for(persistence, [("a", "y"), ("a", "y"), ("a", "x"), ("a", ""), ("a", "x")])
+        begin_for(persistence, clock, [("a", "y"), ("a", "y"), ("a", "x"), ("a", ""), ("a", "x")])
         assert [next_run(persistence) for _ in range(5)] == [4, 3, 1, 5, 2]
 
-    def test_each_tenant_goes_on_behind_its_own_key(self, persistence: Persistence) -> None:
+    def test_each_tenant_goes_on_behind_its_own_key(self, persistence: Persistence, clock: FakeClock) -> None:
         """Which key had its turn last is remembered for each tenant."""
         owners = [("a", "x"), ("a", "y"), ("b", "w"), ("b", "z"), ("a", "x"), ("b", "w")]
-        begin_for(persistence, owners)
+        begin_for(persistence, clock, owners)
         assert [next_run(persistence) for _ in range(6)] == [1, 3, 2, 4, 5, 6]
 
     def test_of_one_key_the_longest_due_comes_first(self, persistence: Persistence, clock: FakeClock) -> None:
@@ -104,9 +106,9 @@ class TurnsContract:
             clock.advance("1s")
         assert runs_of(take_all(persistence)) == [3, 1, 2]
 
-    def test_leasing_exactly_one_is_nobodys_turn(self, persistence: Persistence) -> None:
+    def test_leasing_exactly_one_is_nobodys_turn(self, persistence: Persistence, clock: FakeClock) -> None:
         """A job that is leased by its key does not move whose turn it is."""
-        begin_for(persistence, ["a", "a", "b"])
+        begin_for(persistence, clock, ["a", "a", "b"])
         take(persistence, key(run=2))
         assert next_run(persistence) == 1
 
