@@ -92,4 +92,6 @@ def _perform(name: str, task: str, url: str, work: str) -> int:
 
 
 if __name__ == "__main__":
+    # So that a server of its own is stopped and removed.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.exit(main(sys.argv[1:]))
