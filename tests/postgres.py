@@ -211,6 +211,8 @@ def _tables() -> Sequence[sql.Composed]:
     return [sql.SQL("DELETE FROM {}").format(sql.Identifier("holdfast", name)) for name in names]
 
 
+#: What the connection calls itself that empties the database of this process; tests that end connections spare it.
+SWEEPER: Final = "sweeper of the tests"
 #: Tables of an application's, which a test or a page of the documentation made.
 _DROP_FOREIGN: Final = """
     DO $$ DECLARE name text; BEGIN
@@ -222,7 +224,7 @@ _DROP_FOREIGN: Final = """
 
 @cache
 def _sweeper() -> psycopg.Connection[Any]:
-    return psycopg.connect(database_url(), autocommit=True)
+    return psycopg.connect(database_url(), autocommit=True, application_name=SWEEPER)
 
 
 def empty_url() -> str:

@@ -179,7 +179,9 @@ def test_whoever_rests_has_looked_before_what_is_not_announced_is_due() -> None:
 
 def killed() -> int:
     """End the backends of all listeners and return how many there were."""
-    ask = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'holdfast listener'"
+    ask = """
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE application_name = 'holdfast listener' AND datname = current_database()"""
     with psycopg.connect(database_url(), autocommit=True) as connection:
         return len(connection.execute(ask).fetchall())
 

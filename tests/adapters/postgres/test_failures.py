@@ -18,7 +18,7 @@ from holdfast_adapters.postgres import PostgresPersistence
 from holdfast_adapters.postgres.wave import COMMIT
 from holdfast_testing.contracts.samples import MANY, TTL, created, noted, operation, run_id, started
 from tests.adapters.postgres.proxy import Cut, proxy
-from tests.postgres import Server
+from tests.postgres import SWEEPER, Server
 
 #: How long a store in these tests waits for an answer that does not come.
 PATIENCE = 0.5
@@ -40,10 +40,13 @@ def opened(url: str, play: Callable[[PostgresPersistence], Awaitable[None]], **o
 def kill_backends(url: str) -> int:
     """End every connection to the database but one's own, as an administrator does, and return how many there were."""
     with psycopg.connect(url, autocommit=True) as connection:
-        killed = connection.execute("""
+        killed = connection.execute(
+            """
             SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
             WHERE datname = current_database() AND pid <> pg_backend_pid() AND query <> ''
-                AND query NOT LIKE 'DELETE%'""").fetchone()
+                AND application_name <> %s""",
+            (SWEEPER,),
+        ).fetchone()
     assert killed is not None
     return int(killed[0])
 

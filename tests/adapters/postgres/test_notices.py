@@ -88,7 +88,9 @@ def listeners(url: str, *, end: bool = False) -> int:
     """Return how many connections listen for notices; with *end* they are ended by the server."""
     act = "pg_terminate_backend(pid)" if end else "true"
     with psycopg.connect(url, autocommit=True) as connection:
-        ask = f"SELECT {act} FROM pg_stat_activity WHERE application_name = 'holdfast listener'"
+        ask = f"""
+            SELECT {act} FROM pg_stat_activity
+            WHERE application_name = 'holdfast listener' AND datname = current_database()"""
         return len(connection.execute(ask.encode()).fetchall())
 
 

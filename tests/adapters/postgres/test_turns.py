@@ -69,23 +69,23 @@ def owner(number: int) -> RunHeader:
 
 
 @pytest.mark.parametrize("number", [20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
-def test_a_crowd_costs_a_claim_nothing(url: str, number: int) -> None:
+def test_a_crowd_costs_a_claim_nothing(own: str, number: int) -> None:
     """Claims find the few among many due, blocked, suspended and delayed jobs by a few looks into the indexes."""
 
     async def main() -> None:
-        store = PostgresPersistence(url)
+        store = PostgresPersistence(own)
         await store.open()
         await store.set_queue(QueueLimits(name="slow", per_key=1))
         for each in FEW:
             await stand(store, begun(owner(each), queue="slow" if each > 20 else "default"))
-        await asyncio.to_thread(fill, url, number)
+        await asyncio.to_thread(fill, own, number)
         # The one of the full key that may be leased.
         holder = await store.lease_one((await store.list_stages("filler 1"))[0].key, worker="w", ttl=wanted().ttl)
         assert holder is not None
         got: list[int] = []
         for request in (wanted(limit=1, queues=QUEUES), wanted(limit=3, queues=QUEUES)):
             for _ in range(6):
-                got += await _claimed(store, url, request, most=MOST_READ * request.limit)
+                got += await _claimed(store, own, request, most=MOST_READ * request.limit)
         # In every round of turns each tenant has had one, and of the crowd's tenant no more than of the others.
         assert sum(each in FEW for each in got) >= 12
         assert await store.next_due() is not None
