@@ -32,6 +32,8 @@ class Feeder:
         self._free: deque[Slot] = deque()
         self._wake = asyncio.Event()
         self._is_starved = False
+        #: Whether something was announced that need not be a job.
+        self._is_news = False
         self._last_pass = 0.0
         self._later: asyncio.TimerHandle | None = None
         self._poll_min = shift.settings.poll_min.total_seconds()
@@ -48,6 +50,7 @@ class Feeder:
 
     def wake_soon(self) -> None:
         """Look for work at once, or when the shortest pause since the last look is over: it may be no work of ours."""
+        self._is_news = True
         left = self._last_pass + GAP.total_seconds() - self._loop.time()
         if left <= 0:
             self._wake.set()
@@ -143,18 +146,31 @@ class Feeder:
     async def _fill(self) -> tuple[bool, bool]:
         """Give jobs to the free slots; return whether there were any, and whether there may be more."""
         self._last_pass = self._loop.time()
+        looks = [self._feed_ready, self._feed_pending]
+        if self._is_news and len(self._free) == self._shift.settings.concurrency:
+            # Somebody created a run, most likely, and there is room enough for whatever else there may be.
+            looks.reverse()
+        self._is_news = found = False
+        for look in looks:
+            asked = min(len(self._free), MAX_ASKED)
+            seen = await look(asked)
+            found = found or seen > 0
+            # A full answer means that there may be more; any other means that this was all there is.
+            if seen == asked or not self._free or self._shift.draining.is_set():
+                return found, seen == asked
+        return found, False
+
+    async def _feed_ready(self, asked: int) -> int:
         granted = self._clock.monotonic()
-        asked = min(len(self._free), MAX_ASKED)
-        ready = await self._ready(asked)
-        await self._give(ready, granted=granted)
-        # A full answer means that there may be more; any other means that this was all there is.
-        if len(ready) == asked or not self._free or self._shift.draining.is_set():
-            return bool(ready), len(ready) == asked
+        leases = await self._ready(asked)
+        await self._give(leases, granted=granted)
+        return len(leases)
+
+    async def _feed_pending(self, asked: int) -> int:
         granted = self._clock.monotonic()
-        asked = min(len(self._free), MAX_ASKED)
         seen, leases = await self._pending(asked)
         await self._give(leases, granted=granted)
-        return bool(ready or seen), seen == asked
+        return seen
 
     async def _give(self, leases: Sequence[Lease], *, granted: float) -> None:
         for lease in leases:
