@@ -1,0 +1,406 @@
+"""Plain steps are committed in one round trip, and what a store knows of a run is never believed once it is not so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Final
+
+import attrs
+import psycopg
+import pytest
+
+from holdfast.change import Change, Committed, Fence, Finish, Grant, Requeue, Step
+from holdfast.driving import run_sync
+from holdfast.entities.queue import QueueLimits
+from holdfast.entities.run import RunStatus
+from holdfast.entities.stage import Lease, StageStatus
+from holdfast.errors import InvalidInput, LeaseLost
+from holdfast.events import EventType, NewEvent
+from holdfast.ports.persistence import Persistence
+from holdfast.ports.retention import Terms
+from holdfast.ports.work import LeaseRef
+from holdfast_adapters.memory import MemoryPersistence
+from holdfast_adapters.postgres import PostgresPersistence, applying, known, writes
+from holdfast_adapters.postgres.known import Known
+from holdfast_adapters.postgres.statements import Statement
+from holdfast_testing.clock import FakeClock
+from holdfast_testing.contracts.samples import (
+    MANY,
+    TTL,
+    commit,
+    created,
+    ended,
+    everything,
+    job,
+    key,
+    moved,
+    noted,
+    run_id,
+    stand,
+    started,
+    wanted,
+)
+from tests.adapters.fancy import plain
+from tests.adapters.postgres.test_waves import broken
+from tests.postgres import bridged
+
+GRANT: Final = Grant(worker="w1", ttl=TTL)
+AT_ONCE: Final = Terms(runs=timedelta(), results=timedelta(), operations=timedelta())
+
+
+def begun(number: int = 1) -> list[Change]:
+    """Return what makes a run whose first stage is granted at once."""
+    return [created(number), started(number, jobs=[job(key("s0", run=number), grant=GRANT)])]
+
+
+def step(at: int, *, number: int = 1, queue: str = "default", beside: bool = False) -> Change:
+    """Return the plain step that completes a stage and is granted the next.
+
+    Args:
+        at: Which stage.
+        number: Of which run.
+        queue: Where the next one belongs.
+        beside: Whether it makes another one, which nobody is granted.
+    """
+    this, following = key(f"s{at}", run=number), key(f"s{at + 1}", run=number)
+    jobs = [job(following, queue=queue, grant=GRANT), *([job(key("z", run=number))] if beside else [])]
+    events = [NewEvent(type=EventType.STAGE_COMPLETED, key=this), NewEvent(type=EventType.STAGE_STARTED, key=following)]
+    return Change(
+        run_id=run_id(number),
+        fence=Fence(key=this, epoch=1),
+        settle=Finish(status=StageStatus.COMPLETED),
+        step=Step(jobs=tuple(jobs), events=tuple(events)),
+    )
+
+
+@attrs.frozen
+class Three:
+    """Two stores of one database, and the model of both."""
+
+    one: Persistence
+    other: Persistence
+    model: Persistence
+    native: PostgresPersistence
+    clock: FakeClock
+
+    def trips(self, *changes: Change) -> int:
+        """Commit *changes* by the first store and return how many round trips that took."""
+        before = self.native.access.traffic.trips
+        at_once = commit(self.one, *changes)
+        taken = self.native.access.traffic.trips - before
+        modelled = [outcome for change in changes for outcome in commit(self.model, change)]
+        assert [plain(outcome) for outcome in at_once] == [plain(outcome) for outcome in modelled]
+        assert everything(self.one, 1, 2) == everything(self.model, 1, 2)
+        return taken
+
+    def elsewhere(self, act: Callable[[Persistence], object]) -> None:
+        """Let the other store do what the model does."""
+        act(self.other)
+        act(self.model)
+
+
+@pytest.fixture
+def three(url: str, clock: FakeClock) -> Iterator[Three]:
+    """Give opened stores."""
+    native = PostgresPersistence(url, clock=clock, connections=2)
+    stores = [bridged(native), bridged(PostgresPersistence(url, clock=clock, connections=2))]
+    model = MemoryPersistence(clock=clock)
+    for each in (*stores, model):
+        run_sync(each.open())
+    yield Three(stores[0], stores[1], model, native, clock)
+    for each in stores:
+        run_sync(each.close())
+
+
+def test_plain_steps_take_one_trip(three: Three) -> None:
+    """A store that has committed to a run last commits each further plain step of it in one round trip."""
+    three.trips(*begun())
+    assert [three.trips(step(at)) for at in range(5)] == [1] * 5
+    three.trips(*begun(2))
+    assert three.trips(step(5), step(0, number=2)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        attrs.evolve(step(2), settle=Requeue(delay=timedelta(), attempt=1)),
+        attrs.evolve(step(2), fence=Fence(key=key("s2"), epoch=2)),
+        attrs.evolve(step(2), fence=Fence(key=key("s2"), epoch=1, expired=True)),
+        attrs.evolve(step(2), patch={"x": 1}),
+        step(1),
+        noted(),
+        ended(),
+    ],
+    ids=["requeue", "epoch", "expired", "patch", "again", "note", "end"],
+)
+def test_whatever_else_is_judged_by_the_store(three: Three, change: Change) -> None:
+    """What is no plain step, or would be refused, is judged by what the store holds, and steps go on behind it."""
+    three.trips(*begun())
+    three.trips(step(0))
+    three.trips(step(1))
+    assert three.trips(change) > 1
+    three.trips(step(2))
+    three.trips(step(3))
+
+
+def _lease(store: Persistence) -> list[Lease]:
+    return list(run_sync(store.lease(wanted())))
+
+
+def _extend(store: Persistence) -> object:
+    return run_sync(store.extend([LeaseRef(key=key("s2"), epoch=1)], ttl=2 * TTL))
+
+
+def _limit(store: Persistence) -> None:
+    run_sync(store.set_queue(QueueLimits(name="default", concurrency=1)))
+
+
+def _begin_anew(store: Persistence) -> None:
+    stand(store, ended())
+    run_sync(store.prune(AT_ONCE, limit=MANY))
+    # As many versions, and the same job.
+    stand(store, created(), started(jobs=[job(key("s2"), grant=GRANT)]), noted(), noted())
+
+
+def _prune(store: Persistence) -> None:
+    stand(store, ended())
+    run_sync(store.prune(AT_ONCE, limit=MANY))
+
+
+#: What others do to a run, or to what its steps are judged by.
+ACTS: Final[dict[str, Callable[[Persistence], object]]] = {
+    "commits": lambda store: stand(store, noted()),
+    "steps": lambda store: stand(store, step(2)),
+    "leases": _lease,
+    "pauses": lambda store: stand(store, moved(status=RunStatus.PAUSED)),
+    "cancels": lambda store: stand(store, ended()),
+    "fails": lambda store: stand(store, ended(status=RunStatus.FAILED)),
+    "limits": _limit,
+    "prunes": _prune,
+    "begins anew": _begin_anew,
+}
+
+
+def stale(three: Three, act: Callable[[Persistence], object]) -> int:
+    """Let the other store *act* on a run that the first one knows, and return how many trips its next step takes."""
+    three.trips(*begun())
+    three.trips(step(0, beside=True))
+    assert three.trips(step(1)) == 1
+    three.elsewhere(act)
+    return three.trips(step(2))
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+def test_what_others_did_is_seen(three: Three, url: str, act: Callable[[Persistence], object]) -> None:
+    """Whatever another store did, the next step is judged as if nothing had been known, and so are those behind it."""
+    assert stale(three, act) > 1
+    three.trips(step(3))
+    three.trips(step(4))
+    assert broken(url) == []
+
+
+def test_what_no_step_is_judged_by_does_not_matter(three: Three) -> None:
+    """An extended lease leaves the run what it was, and the step that settles it takes one round trip."""
+    assert stale(three, _extend) == 1
+
+
+def test_leases_that_were_taken_back_are_lost(three: Three) -> None:
+    """A job that another store took back and leased anew is not settled under the lease that was."""
+    three.trips(*begun())
+    three.trips(step(0))
+    three.clock.advance(2 * TTL)
+    taken = Change(
+        run_id=run_id(),
+        fence=Fence(key=key("s1"), epoch=1, expired=True),
+        settle=Requeue(delay=timedelta(), attempt=1),
+    )
+    three.elsewhere(lambda store: (stand(store, taken), _lease(store)))
+    assert three.trips(step(1)) > 1
+
+
+def test_leases_past_their_end_settle_in_one_trip(three: Three) -> None:
+    """A lease that has ended and that nobody took back is settled like any other."""
+    three.trips(*begun())
+    three.trips(step(0))
+    three.clock.advance(2 * TTL)
+    assert three.trips(step(1)) == 1
+
+
+def settle_what_changed(three: Three, url: str) -> None:
+    """Change the job of a run behind everybody's back, and let nobody settle it."""
+    three.trips(*begun())
+    three.trips(step(0))
+    for change in ("epoch = 2", "lease_until = NULL, due_at = 1"):
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"UPDATE holdfast.job SET {change}".encode())
+        (outcome,) = commit(three.one, step(1))
+        assert isinstance(outcome, LeaseLost)
+
+
+def test_jobs_that_changed_unseen_are_not_settled(three: Three, url: str) -> None:
+    """A job of another epoch is not settled, even if the version of its run tells of nothing."""
+    settle_what_changed(three, url)
+
+
+def test_undelivered_events_are_marked_again(three: Three) -> None:
+    """Events of a step are delivered although another store has taken those before away, as far as the first knew."""
+
+    def take(store: Persistence) -> list[int]:
+        streams = run_sync(store.lease_streams(sink="log", limit=MANY, events=MANY, ttl=TTL))
+        return [len(stream.events) for stream in streams]
+
+    three.trips(*begun())
+    three.trips(step(0))
+    assert take(three.other) == take(three.model)
+    three.clock.advance(2 * TTL)
+    assert three.trips(step(1)) == 1
+    assert take(three.other) == take(three.model) != []
+
+
+def test_comparison_of_the_runs_is_what_shows_it(three: Three, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the comparison of versions a step goes past a pause, which leaves neither an event nor another job."""
+    for name in ("SAME_RUNS", "SAME_RUNS_TO_GRANT"):
+        monkeypatch.setattr(applying, name, Statement("SELECT cardinality($1::bigint[] || $2::bigint[]), $3::text[]"))
+    with pytest.raises(AssertionError):
+        stale(three, ACTS["pauses"])
+
+
+def test_look_at_the_limits_is_what_shows_them(three: Three, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the look at the limits the test of them fails."""
+    monkeypatch.setattr(applying, "SAME_CLOCK", Statement("SELECT $1::bigint + $2::bigint, $3::text[]"))
+    with pytest.raises(AssertionError):
+        stale(three, _limit)
+
+
+def test_epochs_of_the_jobs_are_compared(three: Three, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the comparison of epochs the test of them fails."""
+    careless = writes.FINISH_JOB.sql.decode().replace("AND j.epoch = v.epoch AND j.lease_until IS NOT NULL", "")
+    monkeypatch.setattr(writes, "FINISH_JOB", Statement(careless))
+    with pytest.raises(AssertionError):
+        settle_what_changed(three, url)
+
+
+def processes(url: str, play: Callable[[PostgresPersistence, PostgresPersistence], Awaitable[None]]) -> None:
+    """Let *play* have two opened stores that go by the clock of the database."""
+
+    async def main() -> None:
+        both = [PostgresPersistence(url, connections=2) for _ in range(2)]
+        for each in both:
+            await each.open()
+        try:
+            await play(*both)
+        finally:
+            for each in both:
+                await each.close()
+
+    asyncio.run(main())
+
+
+def clock_of(url: str) -> datetime:
+    """Return what the clock of the database shows."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute("SELECT clock_timestamp()").fetchall()[0][0]
+
+
+def test_processes_that_take_the_same_steps_take_each_once(url: str) -> None:
+    """Of two processes that want to settle the same jobs one does, whichever knew the runs, and all instants rise."""
+
+    async def play(one: PostgresPersistence, other: PostgresPersistence) -> None:
+        for number in (1, 2, 3):
+            for change in begun(number):
+                await one.commit([change])
+        for at in range(40):
+            # For some steps one of them is alone, so that it gets to know the runs.
+            stores = [one, other] if at % 5 == 0 else [one if at % 10 < 5 else other]
+            said = await asyncio.gather(
+                *(store.commit([step(at, number=number)]) for number in (1, 2, 3) for store in stores)
+            )
+            stood = [outcome for (outcome,) in said if isinstance(outcome, Committed)]
+            assert len(stood) == 3
+        for number in (1, 2, 3):
+            events = await one.list_events(run_id(number), limit=MANY)
+            assert [event.number for event in events] == list(range(1, len(events) + 1))
+            assert [event.at for event in events] == sorted(event.at for event in events)
+            assert len(events) == 3 + 80
+            assert events[-1].at <= clock_of(url)
+
+    processes(url, play)
+    assert broken(url) == []
+
+
+def test_plain_steps_take_one_trip_by_the_clock_of_the_database(url: str) -> None:
+    """A store that goes by the database's clock needs no round trip to learn it before each step."""
+
+    async def play(one: PostgresPersistence, _: PostgresPersistence) -> None:
+        for change in begun():
+            await one.commit([change])
+        before = one.access.traffic.trips
+        for at in range(50):
+            (outcome,) = await one.commit([step(at)])
+            assert isinstance(outcome, Committed)
+        # Should the machine stand still for a moment, a step or two take more.
+        assert 50 <= one.access.traffic.trips - before < 75
+
+    processes(url, play)
+
+
+def supposing_wrongly(url: str, monkeypatch: pytest.MonkeyPatch, *, ahead: timedelta) -> None:
+    """Take steps while the store supposes that the clock of the database is *ahead* of what it is."""
+    instant = Known.instant
+
+    def wrong(self: Known, *, not_before: int) -> int | None:
+        found = instant(self, not_before=not_before)
+        return None if found is None else found + ahead // timedelta(microseconds=1)
+
+    monkeypatch.setattr(Known, "instant", wrong)
+
+    async def play(one: PostgresPersistence, _: PostgresPersistence) -> None:
+        for change in begun():
+            await one.commit([change])
+        for at in range(5):
+            before = clock_of(url)
+            await one.commit([step(at)])
+            event = (await one.list_events(run_id(), limit=MANY))[-1]
+            assert before - timedelta(microseconds=applying.LATEST) <= event.at <= clock_of(url)
+
+    processes(url, play)
+
+
+HOURS: Final = [timedelta(hours=1), timedelta(hours=-1)]
+
+
+@pytest.mark.parametrize("ahead", HOURS)
+def test_instants_are_those_of_the_database(url: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta) -> None:
+    """An instant that the clock of the database has not just shown is not used, whoever set which clock."""
+    supposing_wrongly(url, monkeypatch, ahead=ahead)
+
+
+@pytest.mark.parametrize("ahead", HOURS)
+def test_comparison_of_instants_is_what_shows_it(url: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta) -> None:
+    """Without the comparison of instants the test of them fails."""
+    careless = "SELECT coalesce($1::bigint, 0) + $2::bigint - $2::bigint, $3::text[]"
+    monkeypatch.setattr(applying, "SAME_CLOCK", Statement(careless))
+    with pytest.raises(AssertionError):
+        supposing_wrongly(url, monkeypatch, ahead=ahead)
+
+
+def test_nothing_is_known_after_a_refusal_or_an_error(three: Three) -> None:
+    """After a refusal, and after an error, a step is judged by what the store holds; the one behind it takes a trip."""
+    three.trips(*begun())
+    three.trips(step(0))
+    three.trips(step(0))
+    assert [three.trips(step(1)), three.trips(step(2))] == [2, 1]
+    with pytest.raises(InvalidInput):
+        commit(three.one, attrs.evolve(step(3), step=Step(jobs=(job(key("no\x00 text"), grant=GRANT),))))
+    assert [three.trips(step(3)), three.trips(step(4))] == [2, 1]
+
+
+def test_only_so_many_runs_are_known(three: Three, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more runs than are remembered those that were committed to longest ago are judged by what the store holds."""
+    monkeypatch.setattr(known, "MOST_RUNS", 1)
+    for number in (1, 2):
+        three.trips(*begun(number))
+        three.trips(step(0, number=number))
+    assert [three.trips(step(1, number=2)), three.trips(step(1)), three.trips(step(2))] == [1, 2, 1]
