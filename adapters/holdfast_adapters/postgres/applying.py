@@ -9,7 +9,7 @@ division by zero ends the transaction: nothing of it stands, and the change-sets
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from psycopg.errors import DivisionByZero
 
@@ -21,22 +21,25 @@ from holdfast_adapters.postgres.flow import GRANTING
 from holdfast_adapters.postgres.found import Found, JobRow
 from holdfast_adapters.postgres.known import Known, KnownRun
 from holdfast_adapters.postgres.prepared import JobKey, Prepared
-from holdfast_adapters.postgres.statements import Statement, with_rows
+from holdfast_adapters.postgres.runstate import HOLDS, PARENT, SINGLETON
+from holdfast_adapters.postgres.statements import Call, Statement, with_rows
 from holdfast_adapters.postgres.wave import BEGIN, COMMIT, ROLLBACK, Outcome, Verdict, Wave, judge
 from holdfast_adapters.postgres.wire import ConnectionLost, Wire
 
 #: How long ago, in microseconds, the instant may be that was supposed, once the runs are locked.
 LATEST: Final = 50_000
 
-#: Locks the runs as `found.LOCK_RUNS` does, and fails unless they are those of the arrays, in order of number. Every
-#: commit and every lease makes another version of its run; what else is done to it, no plain step is judged by.
+#: Locks the runs as `found.LOCK_RUNS` does, and fails unless their numbers and rows are those of the arrays. Every
+#: commit and every lease makes another version of its run; what else is done to it, no plain step is judged by. The
+#: rest of the row is compared for what no version tells: that the database went back, and on from there another way.
 _SAME_RUNS: Final = """
-    SELECT 1 / coalesce(
-        array_agg(r.n) = $1::bigint[] AND array_agg(r.version) = $2::bigint[] AND array_agg(r.id) = $3::text[], false
-    )::integer
+    SELECT 1 / coalesce(array_agg(r.n) = $1::bigint[] AND array_agg(r.row) = $2::text[], false)::integer
     FROM {runs}"""
 _LOCKED: Final = """(
-        SELECT r.n, r.version, r.id FROM holdfast.run r WHERE r.n = ANY($1::bigint[]) {more} ORDER BY r.n FOR UPDATE
+        SELECT r.n, concat_ws(
+            ' ', r.version, r.generation, r.events, r.active, r.waiting, r.holds, r.status, r.id
+        ) AS row
+        FROM holdfast.run r WHERE r.n = ANY($1::bigint[]) {more} ORDER BY r.n FOR UPDATE
     ) r"""
 SAME_RUNS: Final = Statement(rows.select(_SAME_RUNS, runs=rows.select(_LOCKED, more="")))
 SAME_RUNS_TO_GRANT: Final = Statement(
@@ -72,14 +75,18 @@ async def apply(wire: Wire, changes: Sequence[Prepared], *, now: int | None, kno
         CommitUnknown: If the connection was lost when COMMIT was under way.
         StatementFailed: If the database refused a statement of the application's; nothing of any change-set stands.
     """
+    if not changes:
+        return []
     before = known.take(changes)
     instant = now
     if instant is None and before:
         instant = known.instant(not_before=max(run.at for run in before.values()))
     supposed = _suppose(changes, before, now=instant)
-    if supposed is not None and await _stands(wire, changes, supposed, has_clock=now is None, known=known):
-        known.keep(changes, supposed.outcomes, supposed.runs, before=before, now=supposed.now)
-        return supposed.outcomes
+    if supposed is not None:
+        check = _check(changes, before, at=supposed.now if now is None else None)
+        if await _stands(wire, check, supposed, known=known):
+            known.keep(changes, supposed.outcomes, supposed.runs, before=before, now=_instant(supposed))
+            return supposed.outcomes
     verdict = await judge(wire, changes, now=now, opening=BEGIN, hear=known.anchor)
     wanted = [
         statement
@@ -94,8 +101,13 @@ async def apply(wire: Wire, changes: Sequence[Prepared], *, now: int | None, kno
             await wire.run(*verdict.calls, (COMMIT, ()))
     except ConnectionLost as error:
         raise _told(error) from error
-    known.keep(changes, verdict.outcomes, verdict.runs, before=before, now=verdict.now)
+    known.keep(changes, verdict.outcomes, verdict.runs, before=before, now=_instant(verdict))
     return verdict.outcomes
+
+
+def _instant(verdict: Verdict) -> int:
+    assert verdict.now is not None, "there was something to judge"
+    return verdict.now
 
 
 def _told(error: ConnectionLost) -> Exception:
@@ -105,19 +117,25 @@ def _told(error: ConnectionLost) -> Exception:
     return CommitUnknown(f"Postgres did not say whether the commit stands: {error}")
 
 
-def _is_plain(change: Prepared) -> bool:
-    """Return whether the change-set is judged by the rows of its run and its job alone, and moves no run."""
+def _is_plain(change: Prepared, row: tuple[Any, ...]) -> bool:
+    """Return whether the change-set is judged by the rows of its run and its job alone, and concerns no other run.
+
+    Args:
+        change: The change-set.
+        row: Its run, as `runstate.RUN_STATE`.
+    """
     given = change.change
+    if change.moves and (row[HOLDS] & SINGLETON or (change.may_close and row[PARENT] is not None)):
+        return False
     return not (
-        given.fence is None
+        given.create is not None
+        or given.fence is None
         or given.fence.expired
         or not isinstance(given.settle, Finish)
         or given.require.version is not None
-        or given.supersede
         or given.statements
-        or change.moves
-        or change.looks_further
         or change.stands_alone
+        or change.looks_further
     )
 
 
@@ -134,8 +152,9 @@ def _suppose(changes: Sequence[Prepared], known: Mapping[str, KnownRun], *, now:
     jobs: dict[tuple[str, JobKey], JobRow] = {}
     for change in changes:
         job = change.job
-        row = None if job is None else known[change.run_id].jobs.get(job)
-        if job is None or row is None or not _is_plain(change):
+        run = known[change.run_id]
+        row = None if job is None else run.jobs.get(job)
+        if job is None or row is None or not _is_plain(change, run.row):
             return None
         jobs[change.run_id, job] = row
     found = Found.of({run_id: each.row for run_id, each in known.items()}, jobs)
@@ -147,33 +166,38 @@ def _suppose(changes: Sequence[Prepared], known: Mapping[str, KnownRun], *, now:
     return Verdict([outcomes[index] for index in range(len(changes))], wave.writes.calls(), wave.writes.runs, now)
 
 
-async def _stands(wire: Wire, changes: Sequence[Prepared], supposed: Verdict, *, has_clock: bool, known: Known) -> bool:
-    """Commit what is supposed to become of *changes* and return whether it stands; nothing of it does if not.
+def _check(changes: Sequence[Prepared], known: Mapping[str, KnownRun], *, at: int | None) -> list[Call]:
+    """Return what fails unless the runs are as they are known, *at* was just now, and no grant has to be withheld."""
+    runs = sorted((each.row[0], _known_as(run_id, each.row)) for run_id, each in known.items())
+    granted = frozenset[str]().union(*(change.granted for change in changes))
+    return [
+        with_rows(SAME_RUNS_TO_GRANT if granted else SAME_RUNS, runs),
+        (SAME_CLOCK, (at, LATEST, list(granted))),
+    ]
+
+
+def _known_as(run_id: str, row: tuple[Any, ...]) -> str:
+    """Return what `SAME_RUNS` compares of a row of `runstate.RUN_STATE`."""
+    _, status, version, generation, events, _, active, waiting, holds, *_ = row
+    return f"{version} {generation} {events} {active} {waiting} {holds} {status} {run_id}"
+
+
+async def _stands(wire: Wire, check: Sequence[Call], supposed: Verdict, *, known: Known) -> bool:
+    """Commit what is supposed and return whether it stands; nothing of it does if not.
 
     Args:
         wire: A connection without a transaction.
-        changes: What is applied.
-        supposed: What becomes of it.
-        has_clock: Whether the instant is to be that of the database.
+        check: What fails unless everything is as supposed, and tells the clock last.
+        supposed: What to write.
         known: What is known of runs.
     """
-    runs = sorted((run.n, run.version - 1, run.id) for run in supposed.runs.values())
-    granted = frozenset[str]().union(*(change.granted for change in changes))
-    instant = supposed.now if has_clock else None
     try:
-        results = await wire.run(
-            (BEGIN, ()),
-            with_rows(SAME_RUNS_TO_GRANT if granted else SAME_RUNS, runs),
-            (SAME_CLOCK, (instant, LATEST, list(granted))),
-            *supposed.calls,
-            (COMMIT, ()),
-        )
+        _, _, found, *_ = await wire.run((BEGIN, ()), *check, *supposed.calls, (COMMIT, ()))
     except DivisionByZero:
         known.drop_anchor()
         await wire.run((ROLLBACK, ()))
         return False
     except ConnectionLost as error:
         raise _told(error) from error
-    if has_clock:
-        known.anchor(results[2][0][0])
+    known.anchor(found[0][0])
     return True

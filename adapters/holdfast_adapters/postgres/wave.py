@@ -50,8 +50,8 @@ class Verdict(NamedTuple):
     calls: list[Call]
     #: The runs that are written, as they stand then.
     runs: dict[str, RunState]
-    #: The instant.
-    now: int
+    #: The instant; None if there was nothing to judge.
+    now: int | None
 
 
 async def judge(
@@ -94,7 +94,6 @@ async def judge(
         pending = wave.judge(pending, outcomes)
         calls = wave.writes.calls()
         runs.update(wave.writes.runs)
-    assert now is not None, "there was a change-set to judge"
     return Verdict([outcomes[index] for index in range(len(changes))], calls, runs, now)
 
 

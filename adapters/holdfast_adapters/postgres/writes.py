@@ -106,8 +106,9 @@ TOUCH_RUN: Final = Statement("""
     WHERE r.n = v.n""")
 MOVE_RUN: Final = Statement("""
     UPDATE holdfast.run r
-    SET version = v.version, events = v.events, undelivered = v.undelivered, active = v.active, waiting = v.waiting,
-        holds = v.holds, status = v.status, generation = v.generation, held = false,
+    SET version = v.version, events = v.events, undelivered = coalesce(r.undelivered, v.undelivered),
+        active = v.active, waiting = v.waiting, holds = v.holds, status = v.status, generation = v.generation,
+        held = false,
         output_of = CASE WHEN v.reopened THEN v.output_of ELSE coalesce(v.output_of, r.output_of) END,
         failure = CASE WHEN v.reopened THEN v.failure ELSE coalesce(v.failure, r.failure) END,
         finished_at = v.finished_at, started_at = coalesce(v.started_at, r.started_at)

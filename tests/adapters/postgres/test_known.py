@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,7 +17,7 @@ from holdfast.driving import run_sync
 from holdfast.entities.queue import QueueLimits
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import Lease, StageStatus
-from holdfast.errors import InvalidInput, LeaseLost
+from holdfast.errors import CommitUnknown, InvalidInput, LeaseLost
 from holdfast.events import EventType, NewEvent
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.retention import Terms
@@ -25,6 +26,7 @@ from holdfast_adapters.memory import MemoryPersistence
 from holdfast_adapters.postgres import PostgresPersistence, applying, known, writes
 from holdfast_adapters.postgres.known import Known
 from holdfast_adapters.postgres.statements import Statement
+from holdfast_adapters.postgres.wave import COMMIT
 from holdfast_testing.clock import FakeClock
 from holdfast_testing.contracts.samples import (
     MANY,
@@ -33,6 +35,7 @@ from holdfast_testing.contracts.samples import (
     created,
     ended,
     everything,
+    header,
     job,
     key,
     moved,
@@ -43,6 +46,7 @@ from holdfast_testing.contracts.samples import (
     wanted,
 )
 from tests.adapters.fancy import plain
+from tests.adapters.postgres.proxy import Cut, proxy
 from tests.adapters.postgres.test_waves import broken
 from tests.postgres import bridged
 
@@ -120,6 +124,44 @@ def test_plain_steps_take_one_trip(three: Three) -> None:
     assert [three.trips(step(at)) for at in range(5)] == [1] * 5
     three.trips(*begun(2))
     assert three.trips(step(5), step(0, number=2)) == 1
+
+
+def last(at: int, *, number: int = 1, status: RunStatus = RunStatus.COMPLETED) -> Change:
+    """Return the step that completes a stage and ends its run."""
+    end = ended(number, status=status).step
+    return attrs.evolve(step(at, number=number), step=end)
+
+
+@pytest.mark.parametrize("status", [RunStatus.COMPLETED, RunStatus.FAILED])
+def test_ends_take_one_trip(three: Three, status: RunStatus) -> None:
+    """A run that nobody else heeds ends in one round trip too, with whatever else of it is still open."""
+    three.trips(*begun())
+    three.trips(step(0, beside=True))
+    assert three.trips(last(1, status=status)) == 1
+    assert three.trips(step(2)) > 1
+
+
+def test_ends_of_children_are_told_to_their_parents(three: Three) -> None:
+    """The end of a run that has a parent is judged with the parent locked, and both go on behind it."""
+    three.trips(*begun())
+    child = attrs.evolve(header(2), parent_id=run_id())
+    three.trips(created(2, head=child), begun(2)[1])
+    assert three.trips(step(0, number=2)) == 1
+    assert three.trips(last(1, number=2)) > 1
+    assert len(run_sync(three.one.list_due_timers(limit=MANY))) == 1
+    assert three.trips(step(0)) == 1
+
+
+def test_ends_of_singletons_pass_the_turn_on(three: Three) -> None:
+    """The end of a run with a singleton key is judged with the key, and the next one of it has its turn."""
+    for number in (1, 2):
+        new = created(number)
+        assert new.create is not None
+        three.trips(attrs.evolve(new, create=attrs.evolve(new.create, singleton="only", queues_up=True)))
+    three.trips(begun()[1])
+    assert three.trips(step(0)) == 1
+    assert three.trips(last(1)) > 1
+    assert len(run_sync(three.one.list_due_timers(limit=MANY))) == 1
 
 
 @pytest.mark.parametrize(
@@ -206,6 +248,18 @@ def test_what_no_step_is_judged_by_does_not_matter(three: Three) -> None:
     assert stale(three, _extend) == 1
 
 
+@pytest.mark.parametrize("column", ["generation", "events", "active", "waiting"])
+def test_runs_of_the_same_version_are_compared_too(three: Three, url: str, column: str) -> None:
+    """A run that has its version, but not the rest of the row, is not believed to be the one that was committed to."""
+    three.trips(*begun())
+    three.trips(step(0))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"UPDATE holdfast.run SET {column} = {column} + 10".encode())
+    before = three.native.access.traffic.trips
+    commit(three.one, step(1))
+    assert three.native.access.traffic.trips - before > 1
+
+
 def test_leases_that_were_taken_back_are_lost(three: Three) -> None:
     """A job that another store took back and leased anew is not settled under the lease that was."""
     three.trips(*begun())
@@ -262,14 +316,14 @@ def test_undelivered_events_are_marked_again(three: Three) -> None:
 def test_comparison_of_the_runs_is_what_shows_it(three: Three, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the comparison of versions a step goes past a pause, which leaves neither an event nor another job."""
     for name in ("SAME_RUNS", "SAME_RUNS_TO_GRANT"):
-        monkeypatch.setattr(applying, name, Statement("SELECT cardinality($1::bigint[] || $2::bigint[]), $3::text[]"))
+        monkeypatch.setattr(applying, name, Statement("SELECT $1::bigint[], $2::text[]"))
     with pytest.raises(AssertionError):
         stale(three, ACTS["pauses"])
 
 
 def test_look_at_the_limits_is_what_shows_them(three: Three, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the look at the limits the test of them fails."""
-    monkeypatch.setattr(applying, "SAME_CLOCK", Statement("SELECT $1::bigint + $2::bigint, $3::text[]"))
+    monkeypatch.setattr(applying, "SAME_CLOCK", Statement("SELECT coalesce($1::bigint, $2::bigint), $3::text[]"))
     with pytest.raises(AssertionError):
         stale(three, _limit)
 
@@ -301,7 +355,8 @@ def processes(url: str, play: Callable[[PostgresPersistence, PostgresPersistence
 def clock_of(url: str) -> datetime:
     """Return what the clock of the database shows."""
     with psycopg.connect(url, autocommit=True) as connection:
-        return connection.execute("SELECT clock_timestamp()").fetchall()[0][0]
+        found: datetime = connection.execute("SELECT clock_timestamp()").fetchall()[0][0]
+    return found
 
 
 def test_processes_that_take_the_same_steps_take_each_once(url: str) -> None:
@@ -404,3 +459,42 @@ def test_only_so_many_runs_are_known(three: Three, monkeypatch: pytest.MonkeyPat
         three.trips(*begun(number))
         three.trips(step(0, number=number))
     assert [three.trips(step(1, number=2)), three.trips(step(1)), three.trips(step(2))] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("how", [Cut.BEFORE, Cut.AFTER])
+def test_step_whose_answer_is_lost_is_unknown(url: str, clock: FakeClock, how: Cut) -> None:
+    """A connection lost while a step is under way leaves open whether it stands, and what comes next finds out."""
+
+    async def main() -> None:
+        async with proxy(url) as way:
+            store = PostgresPersistence(way.url, clock=clock)
+            await store.open()
+            for change in (*begun(), step(0)):
+                await store.commit([change])
+            way.cut_at(COMMIT.name, how)
+            with pytest.raises(CommitUnknown):
+                await store.commit([step(1)])
+            assert await store.is_settled(key("s1"), epoch=1) is (how is Cut.AFTER)
+            (again,) = await store.commit([step(1)])
+            assert isinstance(again, LeaseLost if how is Cut.AFTER else Committed)
+            (outcome,) = await store.commit([step(2)])
+            assert isinstance(outcome, Committed)
+            await store.close()
+
+    asyncio.run(main())
+    assert broken(url) == []
+
+
+def test_step_that_waits_for_a_lock_sees_what_it_waited_for(three: Three, url: str) -> None:
+    """A step that waited for the lock of its run goes by the version that whoever had it has left."""
+    three.trips(*begun())
+    three.trips(step(0))
+    with ThreadPoolExecutor(1) as pool:
+        with psycopg.connect(url) as connection, psycopg.connect(url, autocommit=True) as looking:
+            connection.execute("UPDATE holdfast.run SET version = version + 1, status = 'PAUSED'")
+            waiting = pool.submit(commit, three.one, step(1))
+            while not looking.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall():
+                assert not waiting.done()
+        (outcome,) = waiting.result()
+    assert isinstance(outcome, Committed)
+    assert (outcome.version, outcome.paused) == (5, True)
