@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import attrs
 import psycopg
 import pytest
 
-from holdfast.change import Change, Committed, Fence, Finish, Grant, Requeue, Step
+from holdfast.change import Change, Committed, Fence, Requeue, Step
 from holdfast.driving import run_sync
 from holdfast.entities.queue import QueueLimits
 from holdfast.entities.run import RunStatus
-from holdfast.entities.stage import Lease, StageStatus
+from holdfast.entities.stage import Lease
 from holdfast.errors import CommitUnknown, InvalidInput, LeaseLost
-from holdfast.events import EventType, NewEvent
 from holdfast.ports.persistence import Persistence
 from holdfast.ports.retention import Terms
 from holdfast.ports.work import LeaseRef
 from holdfast_adapters.memory import MemoryPersistence
 from holdfast_adapters.postgres import PostgresPersistence, applying, known, writes
-from holdfast_adapters.postgres.known import Known
 from holdfast_adapters.postgres.statements import Statement
 from holdfast_adapters.postgres.wave import COMMIT
 from holdfast_testing.clock import FakeClock
@@ -47,36 +45,11 @@ from holdfast_testing.contracts.samples import (
 )
 from tests.adapters.fancy import plain
 from tests.adapters.postgres.proxy import Cut, proxy
+from tests.adapters.postgres.steps import GRANT, begun, step
 from tests.adapters.postgres.test_waves import broken
 from tests.postgres import bridged
 
-GRANT: Final = Grant(worker="w1", ttl=TTL)
 AT_ONCE: Final = Terms(runs=timedelta(), results=timedelta(), operations=timedelta())
-
-
-def begun(number: int = 1) -> list[Change]:
-    """Return what makes a run whose first stage is granted at once."""
-    return [created(number), started(number, jobs=[job(key("s0", run=number), grant=GRANT)])]
-
-
-def step(at: int, *, number: int = 1, queue: str = "default", beside: bool = False) -> Change:
-    """Return the plain step that completes a stage and is granted the next.
-
-    Args:
-        at: Which stage.
-        number: Of which run.
-        queue: Where the next one belongs.
-        beside: Whether it makes another one, which nobody is granted.
-    """
-    this, following = key(f"s{at}", run=number), key(f"s{at + 1}", run=number)
-    jobs = [job(following, queue=queue, grant=GRANT), *([job(key("z", run=number))] if beside else [])]
-    events = [NewEvent(type=EventType.STAGE_COMPLETED, key=this), NewEvent(type=EventType.STAGE_STARTED, key=following)]
-    return Change(
-        run_id=run_id(number),
-        fence=Fence(key=this, epoch=1),
-        settle=Finish(status=StageStatus.COMPLETED),
-        step=Step(jobs=tuple(jobs), events=tuple(events)),
-    )
 
 
 @attrs.frozen
@@ -334,111 +307,6 @@ def test_epochs_of_the_jobs_are_compared(three: Three, url: str, monkeypatch: py
     monkeypatch.setattr(writes, "FINISH_JOB", Statement(careless))
     with pytest.raises(AssertionError):
         settle_what_changed(three, url)
-
-
-def processes(url: str, play: Callable[[PostgresPersistence, PostgresPersistence], Awaitable[None]]) -> None:
-    """Let *play* have two opened stores that go by the clock of the database."""
-
-    async def main() -> None:
-        both = [PostgresPersistence(url, connections=2) for _ in range(2)]
-        for each in both:
-            await each.open()
-        try:
-            await play(*both)
-        finally:
-            for each in both:
-                await each.close()
-
-    asyncio.run(main())
-
-
-def clock_of(url: str) -> datetime:
-    """Return what the clock of the database shows."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        found: datetime = connection.execute("SELECT clock_timestamp()").fetchall()[0][0]
-    return found
-
-
-def test_processes_that_take_the_same_steps_take_each_once(url: str) -> None:
-    """Of two processes that want to settle the same jobs one does, whichever knew the runs, and all instants rise."""
-
-    async def play(one: PostgresPersistence, other: PostgresPersistence) -> None:
-        for number in (1, 2, 3):
-            for change in begun(number):
-                await one.commit([change])
-        for at in range(40):
-            # For some steps one of them is alone, so that it gets to know the runs.
-            stores = [one, other] if at % 5 == 0 else [one if at % 10 < 5 else other]
-            said = await asyncio.gather(
-                *(store.commit([step(at, number=number)]) for number in (1, 2, 3) for store in stores)
-            )
-            stood = [outcome for (outcome,) in said if isinstance(outcome, Committed)]
-            assert len(stood) == 3
-        for number in (1, 2, 3):
-            events = await one.list_events(run_id(number), limit=MANY)
-            assert [event.number for event in events] == list(range(1, len(events) + 1))
-            assert [event.at for event in events] == sorted(event.at for event in events)
-            assert len(events) == 3 + 80
-            assert events[-1].at <= clock_of(url)
-
-    processes(url, play)
-    assert broken(url) == []
-
-
-def test_plain_steps_take_one_trip_by_the_clock_of_the_database(url: str) -> None:
-    """A store that goes by the database's clock needs no round trip to learn it before each step."""
-
-    async def play(one: PostgresPersistence, _: PostgresPersistence) -> None:
-        for change in begun():
-            await one.commit([change])
-        before = one.access.traffic.trips
-        for at in range(50):
-            (outcome,) = await one.commit([step(at)])
-            assert isinstance(outcome, Committed)
-        # Should the machine stand still for a moment, a step or two take more.
-        assert 50 <= one.access.traffic.trips - before < 75
-
-    processes(url, play)
-
-
-def supposing_wrongly(url: str, monkeypatch: pytest.MonkeyPatch, *, ahead: timedelta) -> None:
-    """Take steps while the store supposes that the clock of the database is *ahead* of what it is."""
-    instant = Known.instant
-
-    def wrong(self: Known, *, not_before: int) -> int | None:
-        found = instant(self, not_before=not_before)
-        return None if found is None else found + ahead // timedelta(microseconds=1)
-
-    monkeypatch.setattr(Known, "instant", wrong)
-
-    async def play(one: PostgresPersistence, _: PostgresPersistence) -> None:
-        for change in begun():
-            await one.commit([change])
-        for at in range(5):
-            before = clock_of(url)
-            await one.commit([step(at)])
-            event = (await one.list_events(run_id(), limit=MANY))[-1]
-            assert before - timedelta(microseconds=applying.LATEST) <= event.at <= clock_of(url)
-
-    processes(url, play)
-
-
-HOURS: Final = [timedelta(hours=1), timedelta(hours=-1)]
-
-
-@pytest.mark.parametrize("ahead", HOURS)
-def test_instants_are_those_of_the_database(url: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta) -> None:
-    """An instant that the clock of the database has not just shown is not used, whoever set which clock."""
-    supposing_wrongly(url, monkeypatch, ahead=ahead)
-
-
-@pytest.mark.parametrize("ahead", HOURS)
-def test_comparison_of_instants_is_what_shows_it(url: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta) -> None:
-    """Without the comparison of instants the test of them fails."""
-    careless = "SELECT coalesce($1::bigint, 0) + $2::bigint - $2::bigint, $3::text[]"
-    monkeypatch.setattr(applying, "SAME_CLOCK", Statement(careless))
-    with pytest.raises(AssertionError):
-        supposing_wrongly(url, monkeypatch, ahead=ahead)
 
 
 def test_nothing_is_known_after_a_refusal_or_an_error(three: Three) -> None:
