@@ -142,7 +142,7 @@ class Acceptance:
         lost = encoding.lost_text(row[LOST], row[EPOCH]) if fence.expired else row[LOST]
         at = (run.n, *job)
         if isinstance(settle, Finish):
-            self._end(settle, at, lost=lost)
+            self._end(settle, at, epoch=fence.epoch, lost=lost)
         elif isinstance(settle, Requeue):
             status, due_at, give_up_at = _READY, now + encoding.span(settle.delay), row[GIVE_UP_AT]
             if row[STATUS] != _RUNNING:
@@ -163,7 +163,7 @@ class Acceptance:
             self._due.append((rare.PARK_JOB, (status, lost), due, at))
             self._became = status
 
-    def _end(self, finish: Finish, at: tuple[Any, ...], *, lost: str | None) -> None:
+    def _end(self, finish: Finish, at: tuple[Any, ...], *, epoch: int, lost: str | None) -> None:
         writes, run = self._writes, self._run
         run.active -= 1
         self._became = finish.status.value
@@ -177,6 +177,7 @@ class Acceptance:
                 encoding.mapping_text(finish.metrics) if finish.metrics else None,
                 finish.edge,
                 *payload_columns(finish.output),
+                epoch,
             )
         )
         if run.holds & WAITS:

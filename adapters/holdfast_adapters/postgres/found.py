@@ -158,6 +158,13 @@ class Found:
         self.states: dict[str, Any] = {}
         self._asked: list[tuple[Call, Callable[[Rows], None]]] = []
 
+    @classmethod
+    def of(cls, runs: dict[str, tuple[Any, ...]], jobs: dict[tuple[str, JobKey], JobRow]) -> Found:
+        """Return what is supposed to be held: these, and no limits."""
+        found = cls(frozenset())
+        found.runs, found.jobs = runs, jobs
+        return found
+
     def ask(self, changes: Sequence[Prepared], *, clock: bool) -> list[Call]:
         """Return the queries for what *changes* need, with the database's clock if it is wanted."""
         granted = frozenset[str]().union(*(change.granted for change in changes)) if self._limited is None else ()

@@ -147,15 +147,15 @@ class JoinedAccess(Access):
         """Apply change-sets; they become durable, and others are told of them, when the caller commits."""
         for tries in range(1, MOST_MEETINGS + 1):
             try:
-                outcomes, calls = await judge(self, changes, now=self.instant(), opening=TRY)
-                await self.run(*calls, (END_TRY, ()), _SOMETHING_IS_DUE)
+                verdict = await judge(self, changes, now=self.instant(), opening=TRY)
+                await self.run(*verdict.calls, (END_TRY, ()), _SOMETHING_IS_DUE)
             except MEETINGS:
                 # Above this level the transaction sees for ever what it saw at first.
                 if self._level != _READ_COMMITTED or tries == MOST_MEETINGS:
                     raise
                 await self.run((ROLLBACK_TRY, ()), (END_TRY, ()))
             else:
-                return outcomes
+                return verdict.outcomes
         raise AssertionError("the last try returns or raises")
 
     async def read(self, *calls: Call) -> list[Rows]:

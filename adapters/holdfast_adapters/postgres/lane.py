@@ -13,11 +13,13 @@ from psycopg.errors import CharacterNotInRepertoire, LockNotAvailable
 
 from holdfast.change import Committed
 from holdfast.errors import CommitUnknown, RunLocked, StoreUnavailable
+from holdfast_adapters.postgres.applying import apply
+from holdfast_adapters.postgres.known import Known
 from holdfast_adapters.postgres.pool import Connect, Pool
 from holdfast_adapters.postgres.prepared import Prepared
 from holdfast_adapters.postgres.refusals import FAULTS, MEETINGS, is_fault_of_server, refused
 from holdfast_adapters.postgres.statements import Call
-from holdfast_adapters.postgres.wave import ROLLBACK, Outcome, apply
+from holdfast_adapters.postgres.wave import ROLLBACK, Outcome
 from holdfast_adapters.postgres.wire import ConnectionLost, Rows, Wire
 
 T = TypeVar("T")
@@ -91,6 +93,8 @@ class Lane:
         self._held_up: dict[asyncio.Task[None], Request] = {}
         #: Until when runs are taken to be locked that were found so: looking at them again would hold others up.
         self._locked: dict[str, float] = {}
+        #: Runs as this loop left them.
+        self._known = Known(self.loop.time)
         self._is_open = True
 
     def adopt(self, wire: Wire) -> None:
@@ -112,7 +116,7 @@ class Lane:
 
     async def commit_alone(self, changes: Sequence[Prepared]) -> list[Outcome]:
         """Apply change-sets in a transaction of their own, beside all others."""
-        return await self._used(self._asides, lambda wire: apply(wire, changes, now=self._instant()))
+        return await self._used(self._asides, lambda wire: self._apply(wire, changes))
 
     async def read(self, *calls: Call) -> list[Rows]:
         """Return what the calls find, in one trip; they change nothing, so they may be tried again."""
@@ -212,7 +216,7 @@ class Lane:
         changes = [change for request in batch for change in request.changes]
         pool = self._asides if aside else self._writers
         try:
-            found = await self._try(pool, lambda wire: apply(wire, changes, now=self._instant()), waits=aside)
+            found = await self._try(pool, lambda wire: self._apply(wire, changes), waits=aside)
             outcomes = iter(found)
         except Exception as error:  # noqa: BLE001 - whatever it is, it has its owner among the callers
             if isinstance(error, LockNotAvailable) and not aside:
@@ -234,6 +238,9 @@ class Lane:
             if not request.answer.done():
                 request.answer.set_result(mine)
 
+    async def _apply(self, wire: Wire, changes: Sequence[Prepared]) -> list[Outcome]:
+        return await apply(wire, changes, now=self._instant(), known=self._known)
+
     async def _settle_each(self, request: Request) -> None:
         """Apply the change-sets of *request* one by one, and refuse those whose locks cannot be had at once."""
         outcomes: list[Outcome] = []
@@ -253,7 +260,7 @@ class Lane:
 
     async def _unless_locked(self, change: Prepared) -> Outcome:
         try:
-            found = await self._try(self._asides, lambda wire: apply(wire, [change], now=self._instant()), waits=False)
+            found = await self._try(self._asides, lambda wire: self._apply(wire, [change]), waits=False)
         except LockNotAvailable:
             self._locked[change.run_id] = self.loop.time() + LOCKED
             return RunLocked(change.run_id)

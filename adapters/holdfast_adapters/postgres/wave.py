@@ -10,24 +10,23 @@ because the end of either sets a timer in the other; so it is with the runs of o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 from holdfast.change import Change, Committed, Duplicate, Held, Refusal, Step
 from holdfast.entities.run import RunStatus
 from holdfast.entities.stage import StageKey
 from holdfast.entities.wait import WaitStatus
-from holdfast.errors import CommitUnknown, LeaseLost, RunNotFound, SingletonTaken, StaleVersion
+from holdfast.errors import LeaseLost, RunNotFound, SingletonTaken, StaleVersion
 from holdfast_adapters.postgres import encoding, rare
 from holdfast_adapters.postgres.accepting import Acceptance
 from holdfast_adapters.postgres.concerns import Concerns, Kin
-from holdfast_adapters.postgres.executing import execute
 from holdfast_adapters.postgres.found import EPOCH, LEASE_UNTIL, Found, JobRow
 from holdfast_adapters.postgres.prepared import Prepared, job_key
 from holdfast_adapters.postgres.runstate import PARENT, SINGLETON, RunState
 from holdfast_adapters.postgres.singles import ask_singles, take_singles
 from holdfast_adapters.postgres.statements import Call, Statement
-from holdfast_adapters.postgres.wire import Carrier, ConnectionLost, Wire
+from holdfast_adapters.postgres.wire import Carrier
 from holdfast_adapters.postgres.writes import Writes
 
 Outcome = Committed | Refusal
@@ -43,40 +42,26 @@ COMMIT: Final = Statement("COMMIT")
 ROLLBACK: Final = Statement("ROLLBACK")
 
 
-async def apply(wire: Wire, changes: Sequence[Prepared], *, now: int | None) -> list[Outcome]:
-    """Apply each of *changes* that stands, in order, in one transaction; return one outcome for each.
+class Verdict(NamedTuple):
+    """What became of change-sets that were judged."""
 
-    Args:
-        wire: A connection without a transaction; after an error there may be one to roll back.
-        changes: What to apply.
-        now: The instant; None for that of the database.
-
-    Raises:
-        CommitUnknown: If the connection was lost when COMMIT was under way.
-        StatementFailed: If the database refused a statement of the application's; nothing of any change-set stands.
-    """
-    outcomes, calls = await judge(wire, changes, now=now, opening=BEGIN)
-    wanted = [
-        statement
-        for change, outcome in zip(changes, outcomes, strict=True)
-        if change.change.statements and isinstance(outcome, Committed)
-        for statement in change.change.statements
-    ]
-    try:
-        if wanted:
-            await execute(wire, calls, wanted, closing=COMMIT)
-        else:
-            await wire.run(*calls, (COMMIT, ()))
-    except ConnectionLost as error:
-        if error.undone:
-            raise
-        raise CommitUnknown(f"Postgres did not say whether the commit stands: {error}") from error
-    return outcomes
+    outcomes: list[Outcome]
+    #: The last of what is to be written.
+    calls: list[Call]
+    #: The runs that are written, as they stand then.
+    runs: dict[str, RunState]
+    #: The instant; None if there was nothing to judge.
+    now: int | None
 
 
 async def judge(
-    wire: Carrier, changes: Sequence[Prepared], *, now: int | None, opening: Statement
-) -> tuple[list[Outcome], list[Call]]:
+    wire: Carrier,
+    changes: Sequence[Prepared],
+    *,
+    now: int | None,
+    opening: Statement,
+    hear: Callable[[int], object] | None = None,
+) -> Verdict:
     """Return the outcome of each of *changes*, and the last of what is to be written; what comes before that is.
 
     Args:
@@ -84,7 +69,9 @@ async def judge(
         changes: What to judge.
         now: The instant; None for that of the database.
         opening: What comes first.
+        hear: Called with the instant of the database as soon as it was read.
     """
+    runs: dict[str, RunState] = {}
     outcomes: dict[int, Outcome] = {}
     pending = list(enumerate(changes))
     calls: list[Call] = [(opening, ())]
@@ -94,6 +81,8 @@ async def judge(
         asked = found.ask([change for _, change in pending], clock=now is None)
         results = await wire.run(*calls, *asked)
         found.take(results[len(calls) :])
+        if hear is not None and found.now is not None:
+            hear(found.now)
         singles = ask_singles((change for _, change in pending), found.runs)
         if singles:
             found.singles = take_singles(await wire.run(*singles))
@@ -104,7 +93,8 @@ async def judge(
         wave = Wave(found, now)
         pending = wave.judge(pending, outcomes)
         calls = wave.writes.calls()
-    return [outcomes[index] for index in range(len(changes))], calls
+        runs.update(wave.writes.runs)
+    return Verdict([outcomes[index] for index in range(len(changes))], calls, runs, now)
 
 
 class Wave:

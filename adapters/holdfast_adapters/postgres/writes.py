@@ -20,28 +20,34 @@ INSERT_EVENT: Final = Statement("""
         $1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::integer[], $7::integer[], $8::integer[],
         $9::text[]
     )""")
-#: Jobs that are done become records of stages. What they are known by stays in the database on the way.
+#: Jobs that are done become records of stages. What they are known by stays in the database on the way. It fails unless
+#: each of them is there, leased, and has its epoch, as whoever has judged supposed.
 FINISH_JOB: Final = Statement("""
     WITH done AS (
         DELETE FROM holdfast.job j
         USING unnest(
             $1::bigint[], $2::text[], $3::integer[], $4::integer[], $5::integer[], $6::text[], $7::bigint[],
-            $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::text[]
+            $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::text[],
+            $16::integer[]
         ) v (
             run, stage_id, generation, turn, item, status, finished_at, lost, failure, metrics, edge, output,
-            output_digest, output_size, output_blob
+            output_digest, output_size, output_blob, epoch
         )
         WHERE j.run = v.run AND j.stage_id = v.stage_id AND j.generation = v.generation AND j.turn = v.turn
-            AND j.item = v.item
+            AND j.item = v.item AND j.epoch = v.epoch AND j.lease_until IS NOT NULL
         RETURNING j.run, j.stage_id, j.generation, j.turn, j.item, v.status, j.attempt, j.max_attempts, j.epoch,
             j.worker, j.started_at, v.finished_at, v.lost, j.via, j.depth, j.origin, v.failure, v.metrics, v.edge,
             v.output, v.output_digest, v.output_size, v.output_blob
+    ), kept AS (
+        INSERT INTO holdfast.stage (
+            run, stage_id, generation, turn, item, status, attempt, max_attempts, epoch, worker, started_at,
+            finished_at, lost, via, depth, origin, failure, metrics, edge, output, output_digest, output_size,
+            output_blob
+        )
+        SELECT * FROM done
+        RETURNING 1
     )
-    INSERT INTO holdfast.stage (
-        run, stage_id, generation, turn, item, status, attempt, max_attempts, epoch, worker, started_at, finished_at,
-        lost, via, depth, origin, failure, metrics, edge, output, output_digest, output_size, output_blob
-    )
-    SELECT * FROM done""")
+    SELECT 1 / (count(*) = cardinality($1::bigint[]))::integer FROM kept""")
 INSERT_STAGE: Final = Statement("""
     INSERT INTO holdfast.stage (
         run, stage_id, generation, turn, item, status, attempt, max_attempts, epoch, worker, started_at, finished_at,
@@ -88,19 +94,21 @@ INSERT_OPERATION: Final = Statement("""
     SELECT * FROM unnest(
         $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[]
     )""")
-#: A plain step changes no column that has an index, so that none of the run's indexes is touched.
+#: A plain step changes no column that has an index, so that none of the run's indexes is touched. Whoever commits to a
+#: run again does not know whether somebody took its `undelivered` away meanwhile.
 TOUCH_RUN: Final = Statement("""
     UPDATE holdfast.run r
-    SET version = v.version, events = v.events, undelivered = v.undelivered, active = v.active, waiting = v.waiting,
-        holds = v.holds, status = v.status
+    SET version = v.version, events = v.events, undelivered = coalesce(r.undelivered, v.undelivered),
+        active = v.active, waiting = v.waiting, holds = v.holds, status = v.status
     FROM unnest(
         $1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::integer[], $6::integer[], $7::integer[], $8::text[]
     ) v (n, version, events, undelivered, active, waiting, holds, status)
     WHERE r.n = v.n""")
 MOVE_RUN: Final = Statement("""
     UPDATE holdfast.run r
-    SET version = v.version, events = v.events, undelivered = v.undelivered, active = v.active, waiting = v.waiting,
-        holds = v.holds, status = v.status, generation = v.generation, held = false,
+    SET version = v.version, events = v.events, undelivered = coalesce(r.undelivered, v.undelivered),
+        active = v.active, waiting = v.waiting, holds = v.holds, status = v.status, generation = v.generation,
+        held = false,
         output_of = CASE WHEN v.reopened THEN v.output_of ELSE coalesce(v.output_of, r.output_of) END,
         failure = CASE WHEN v.reopened THEN v.failure ELSE coalesce(v.failure, r.failure) END,
         finished_at = v.finished_at, started_at = coalesce(v.started_at, r.started_at)

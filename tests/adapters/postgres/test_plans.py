@@ -19,7 +19,7 @@ from holdfast_adapters.postgres.statements import Statement
 from holdfast_testing.contracts.samples import created, job, key, started, wanted
 
 #: Modules with statements, and whether they are executed on connections that find everything by whole keys.
-WRITERS: Final = ("found", "writes", "rare")
+WRITERS: Final = ("found", "writes", "rare", "applying")
 READERS: Final = (
     *("granting", "work", "journal", "snapshots", "waits", "outbox", "blobs", "queries"),
     *("candidates", "flow", "singles", "queues"),
