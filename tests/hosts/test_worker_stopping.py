@@ -258,6 +258,42 @@ def test_leases_that_arrive_while_draining_are_handed_back() -> None:
     asyncio.run(main())
 
 
+class Mute(Outage):
+    """A store that commits what gives a lease, and never answers."""
+
+    def __init__(self, persistence: Persistence) -> None:
+        super().__init__(persistence)
+        self.committed = asyncio.Event()
+
+    async def commit(self, changes: Any) -> Any:
+        """Commit, and keep the first answer that gives a lease behind a completed job to itself."""
+        outcomes = await self._persistence.commit(changes)
+        if not self.committed.is_set() and any(change.fence and change.step.jobs for change in changes):
+            self.committed.set()
+            await asyncio.Event().wait()
+        return outcomes
+
+
+def test_a_lease_that_was_given_unheard_is_handed_back() -> None:
+    """A worker that is stopped while a commit gives it the next job of a run hands that job back too."""
+
+    async def main() -> None:
+        mute = Mute(MemoryPersistence(clock=SystemClock()))
+        store = Store(persistence=cast("Persistence", mute), blob_store=MemoryBlobStore())
+        async with opened(store, lease=LONG_LEASE) as there:
+            worker = Worker(there, settings=quick(drain_timeout=timedelta()))
+            await worker.start()
+            run_id = await create(there, LINE)
+            await mute.committed.wait()
+            worker.abort()
+            await worker.stop()
+            found = await there.persistence.list_stages(run_id)
+            assert [stage.key for stage in found if stage.lease_until is not None] == []
+            assert [stage.status for stage in found] == [StageStatus.COMPLETED, StageStatus.READY]
+
+    asyncio.run(main())
+
+
 def test_store_that_is_away_does_not_hold_the_end() -> None:
     """A worker that cannot hand its jobs back ends all the same; they come back when their leases end."""
     scene, (outage, store) = Scene(), flaky_store()

@@ -118,6 +118,32 @@ class Shift:
         """Wait for *delay*, or until the worker is told to stop."""
         await wait_at_most(self.draining, delay)
 
+    async def hand_back_unheard(self, run_id: str) -> None:
+        """Release every lease of the run that this worker holds by the store; for a worker that stops at once."""
+        try:
+            found = await self.opened.persistence.find_snapshot(run_id)
+        except Unavailable as error:
+            self.tally.errors += 1
+            log.warning("what a worker that stops still holds could not be found out", error=repr(error))
+            return
+        if found is None or found.run.status.is_terminal:
+            return
+        header = found.run.header
+        stages = self.kernel.ports.definitions.get(header.workflow_id, header.workflow_version).stages
+        for stage in found.stages:
+            if stage.worker == self.worker_id and stage.lease_until is not None:
+                lease = Lease(
+                    key=stage.key,
+                    epoch=stage.epoch,
+                    attempt=stage.attempt,
+                    max_attempts=stage.max_attempts,
+                    worker=self.worker_id,
+                    queue=stages[stage.key.stage_id].queue,
+                    status=stage.status,
+                    run=header,
+                )
+                await self.hand_back(lease)
+
     async def hand_back(self, lease: Lease, *, delay: timedelta = ZERO) -> None:
         """Release *lease*, and try again for as long as it may last while the store cannot be reached.
 

@@ -114,6 +114,9 @@ class Slot:
             async with asyncio.timeout(self._shift.settings.release_timeout.total_seconds()):
                 for lease in held:
                     await self._shift.hand_back(lease)
+                if live is not None:
+                    # The commit that was broken off may stand, and have given a lease of which nobody heard.
+                    await self._shift.hand_back_unheard(live.lease.key.run_id)
 
     async def _chain(self, first: JobExecute) -> None:
         """Execute a job and those that follow it in its run."""
