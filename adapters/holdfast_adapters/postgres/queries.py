@@ -125,8 +125,10 @@ class PostgresQueries:
 
     _LIST_RUN_WAITS: Final = Statement(
         rows.select("""
-        SELECT {wait} FROM holdfast.wait w
-        WHERE w.run = (SELECT n FROM holdfast.run WHERE id = $1::text) ORDER BY w.id DESC LIMIT $2::bigint""")
+        SELECT {wait} FROM (
+            SELECT * FROM holdfast.wait x WHERE x.run = (SELECT n FROM holdfast.run WHERE id = $1::text) OFFSET 0
+        ) w
+        ORDER BY w.id DESC LIMIT $2::bigint""")
     )
 
     async def list_run_waits(self, run_id: str, *, limit: int) -> Sequence[Wait]:

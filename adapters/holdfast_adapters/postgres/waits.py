@@ -40,8 +40,11 @@ class PostgresWaits:
 
     _LIST_NAMED: Final = Statement(
         rows.select("""
-        SELECT {wait} FROM holdfast.wait w
-        WHERE w.run = (SELECT n FROM holdfast.run WHERE id = $1::text) AND w.name = $2::text AND w.status <> 'CLOSED'
+        SELECT {wait} FROM (
+            SELECT * FROM holdfast.wait x
+            WHERE x.run = (SELECT n FROM holdfast.run WHERE id = $1::text) AND x.name = $2::text
+                AND x.status <> 'CLOSED' OFFSET 0
+        ) w
         ORDER BY w.id""")
     )
 

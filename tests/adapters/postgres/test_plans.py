@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -12,11 +13,13 @@ from typing import Any, Final
 import psycopg
 import pytest
 
+from holdfast import run_sync
 from holdfast_adapters.postgres import PostgresPersistence
 from holdfast_adapters.postgres.access import KEYS_ONLY_SETTINGS, SETTINGS
 from holdfast_adapters.postgres.singles import FIND_SINGLES, LOCK_SINGLES, PASS_TURN, orderly
 from holdfast_adapters.postgres.statements import Statement
 from holdfast_testing.contracts.samples import created, job, key, started, wanted
+from tests.postgres import bridged, create_database, drop_database
 
 #: Modules with statements, and whether they are executed on connections that find everything by whole keys.
 WRITERS: Final = ("found", "writes", "rare", "applying")
@@ -61,14 +64,16 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def emptied() -> str:
-    """Return the address of a database whose tables are known to be empty, the worst moment to plan in."""
-    from tests.postgres import empty_url
-
-    url = empty_url()
+def emptied() -> Iterator[str]:
+    """Give the address of a new database whose tables are known to be empty, the worst moment to plan in."""
+    name = f"holdfast_plans_{os.getpid()}"
+    drop_database(name)
+    url = create_database(name)
+    run_sync(bridged(PostgresPersistence(url)).open())
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
-    return url
+    yield url
+    drop_database(name)
 
 
 def plan(url: str, statement: Statement, *, keys_only: bool) -> list[dict[str, Any]]:
