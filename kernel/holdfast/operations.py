@@ -82,7 +82,8 @@ async def once(
     identities = request.identities or ((OPERATION_SCOPE, ports.ids.new_id()),)
     stale: StaleVersion | None = None
     taken: SingletonTaken | None = None
-    for _ in range(ports.settings.conflict_tries):
+    # The other answer has a try of its own.
+    for _ in range(ports.settings.conflict_tries + (instead is not None)):
         try:
             decision = await (decide() if taken is None or instead is None else instead(taken))
         except Rejected:
@@ -118,8 +119,9 @@ async def once(
             continue
         await announce(change, checked(outcome), ports)
         return decision.result
-    assert stale is not None, "only a stale version makes the loop go round"
-    raise stale
+    beaten = stale or taken
+    assert beaten is not None, "only somebody who was faster makes the loop go round"
+    raise beaten
 
 
 async def _find(request: Request, ports: Ports) -> OperationRecord | None:

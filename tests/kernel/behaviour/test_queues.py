@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Context, Retry, RunCreate, RunStatus, run_sync, stage, workflow
+from holdfast import Context, Retry, RunCreate, RunStatus, Settings, run_sync, stage, workflow
 from holdfast.change import Grant
 from holdfast.commands.job_execute import JobExecute
 from holdfast.commands.queue_configure import QueueConfigure
@@ -238,3 +238,11 @@ def test_a_key_that_is_free_again_leaves_nobody_behind(make_harness: MakeHarness
     assert harness.run_of(holder).status is RunStatus.CANCELLED
     harness.drain()
     assert harness.run_of(later).status is RunStatus.COMPLETED
+
+
+def test_a_run_is_skipped_however_few_tries_there_are(make_harness: MakeHarness) -> None:
+    """That another run is there is an answer, also where nobody may try again after a conflict."""
+    harness = make_harness(two, settings=Settings(conflict_tries=1))
+    there = harness.dispatch(single(SingletonPolicy.QUEUE))
+    skipped = harness.dispatch(single(SingletonPolicy.SKIP, 2, idempotency_key="k"))
+    assert (skipped.run_id, skipped.skipped) == (there.run_id, True)
